@@ -1,0 +1,71 @@
+/* Values that several handles share. Enumerations cross the ABI as int32_t; their values never change. */
+#ifndef BALORA_TYPES_H
+#define BALORA_TYPES_H
+
+#include <stdint.h>
+
+#include "balora/export.h"
+#include "balora/status.h"
+
+BALORA_BEGIN_DECLS
+
+/* Storage types of numbers. */
+enum {
+    BALORA_DTYPE_AUTO = 0, /* as the model folder has it */
+    BALORA_F32 = 10,
+    BALORA_F16 = 20,
+    BALORA_BF16 = 30,
+    BALORA_F64 = 40,
+    BALORA_I32 = 50,
+    BALORA_I64 = 60,
+    BALORA_U8 = 70
+};
+
+/* How the trained weights start and what is trained. */
+enum {
+    BALORA_METHOD_BA_LORA = 0, /* PiSSA factors, trained with the three regularizers (BA-LoRA) */
+    BALORA_METHOD_PISSA = 10,  /* PiSSA factors, task loss only (arXiv 2404.02948) */
+    BALORA_METHOD_LORA = 20,   /* A from a Kaiming-uniform distribution, B zero, task loss only */
+    BALORA_METHOD_FULL = 40    /* every weight, embeddings and head included, task loss only */
+};
+
+/* Learning-rate schedules, as Hugging Face Transformers defines them. */
+enum { BALORA_LR_COSINE = 0, BALORA_LR_LINEAR = 10, BALORA_LR_CONSTANT = 20 };
+
+/* How token terms are averaged over the micro-batches of one optimizer step. */
+enum {
+    BALORA_REDUCTION_GLOBAL = 0,        /* one division by the step's count: 8 x 1 sequences equal 1 x 8 */
+    BALORA_REDUCTION_MEAN_OF_MEANS = 10 /* the mean of each micro-batch's own mean, as the reference */
+};
+
+/* Positions that the regularizers act on. */
+enum {
+    BALORA_POSITIONS_LABEL = 0,   /* whose own token is supervised, as the reference */
+    BALORA_POSITIONS_PREDICT = 10 /* whose next token is supervised, as the task loss */
+};
+
+/* Denominator of the SVD term. */
+enum { BALORA_SVD_FROBENIUS = 0, BALORA_SVD_NUCLEAR = 10 };
+
+/* Schedules of the consistency weight (lambda 1). */
+enum { BALORA_CONSISTENCY_COSINE = 0, BALORA_CONSISTENCY_CONSTANT = 10, BALORA_CONSISTENCY_ADAPTIVE = 20 };
+
+/* Schedules of the diversity and SVD weights (lambda 2 and 3). */
+enum {
+    BALORA_FOCUS_TWO_PHASE = 0,
+    BALORA_FOCUS_CONSTANT = 10,
+    BALORA_FOCUS_LINEAR_WARMUP = 20,
+    BALORA_FOCUS_QUADRATIC_WARMUP = 30
+};
+
+typedef struct balora_context balora_context;
+typedef struct balora_model balora_model;
+typedef struct balora_adapter balora_adapter;
+typedef struct balora_regularizers balora_regularizers;
+typedef struct balora_optimizer balora_optimizer;
+typedef struct balora_data balora_data;
+typedef struct balora_trainer balora_trainer;
+
+BALORA_END_DECLS
+
+#endif

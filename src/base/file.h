@@ -1,0 +1,57 @@
+/* Files and paths: whole reads with a bound, positioned reads, and writes that are published atomically. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+/* An open file that is read at positions. `path` is owned. */
+typedef struct file_reader {
+    allocator *memory;
+    char *path;
+    int descriptor;
+    uint64_t bytes; /* its length when it was opened */
+} file_reader;
+
+balora_status file_open(file_reader *out, allocator *memory, const char *path);
+void file_close(file_reader *reader); /* also on a zeroed reader, and twice */
+
+/* Exactly `bytes` bytes from `offset`; a shorter file is BALORA_ERROR_FORMAT. */
+balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out, uint64_t bytes);
+
+/* The whole file with a closing NUL after it (not counted in *bytes). More than `limit` bytes: BALORA_ERROR_FORMAT. */
+balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, const char *path, uint64_t limit);
+
+/* A file under construction: written beside its place, then synced and renamed over it. */
+typedef struct file_writer {
+    allocator *memory;
+    char *path;
+    char *temporary_path;
+    int descriptor;
+    unsigned char *buffer;
+    uint64_t buffered;
+} file_writer;
+
+balora_status file_create(file_writer *out, allocator *memory, const char *path);
+balora_status file_write(file_writer *writer, const void *data, uint64_t bytes);
+balora_status file_publish(file_writer *writer); /* flush, fsync, rename; the writer is finished either way */
+void file_abandon(file_writer *writer);          /* remove what was written; also after publish, and twice */
+
+/* Write a whole small file atomically. */
+balora_status file_write_all(allocator *memory, const char *path, const void *data, uint64_t bytes);
+
+/* folder + "/" + name. */
+balora_status file_join(allocator *memory, char **out, const char *folder, const char *name);
+
+/* Make the folder and its missing parents. */
+balora_status file_make_folder(const char *path);
+
+bool file_exists(const char *path);
+bool file_is_folder(const char *path);
+
+/* A name that stays in its folder: not empty, no slash, no NUL, not "." or "..". */
+bool file_is_plain_name(const char *name);
+
+#endif

@@ -1,0 +1,38 @@
+#include "tensor/dtype.h"
+
+#include <stddef.h>
+#include <string.h>
+
+typedef struct dtype_entry {
+    int32_t dtype;
+    int32_t bytes;
+    const char *name;
+} dtype_entry;
+
+static const dtype_entry entries[] = {
+    {BALORA_F32, 4, "float32"}, {BALORA_F16, 2, "float16"}, {BALORA_BF16, 2, "bfloat16"}, {BALORA_F64, 8, "float64"},
+    {BALORA_I32, 4, "int32"},   {BALORA_I64, 8, "int64"},   {BALORA_U8, 1, "uint8"},
+};
+
+#define ENTRY_COUNT (sizeof entries / sizeof entries[0])
+
+int64_t dtype_size(int32_t dtype) {
+    for (size_t i = 0; i < ENTRY_COUNT; i++)
+        if (entries[i].dtype == dtype)
+            return entries[i].bytes;
+    return 0;
+}
+
+const char *dtype_name(int32_t dtype) {
+    for (size_t i = 0; i < ENTRY_COUNT; i++)
+        if (entries[i].dtype == dtype)
+            return entries[i].name;
+    return "unknown";
+}
+
+int32_t dtype_from_name(const char *name) {
+    for (size_t i = 0; i < ENTRY_COUNT; i++)
+        if (strcmp(entries[i].name, name) == 0)
+            return entries[i].dtype;
+    return BALORA_DTYPE_AUTO;
+}

@@ -1,0 +1,18 @@
+/* Storage types: sizes and names. The codes are the public BALORA_F32, ... */
+#ifndef TENSOR_DTYPE_H
+#define TENSOR_DTYPE_H
+
+#include <stdint.h>
+
+#include "balora/types.h"
+
+/* Bytes of one element; 0 for an unknown code. */
+int64_t dtype_size(int32_t dtype);
+
+/* "float32", "bfloat16", ... as config.json and the command line write them; "unknown" otherwise. */
+const char *dtype_name(int32_t dtype);
+
+/* Code of such a name, or BALORA_DTYPE_AUTO when there is none. */
+int32_t dtype_from_name(const char *name);
+
+#endif

@@ -1,0 +1,138 @@
+"""The fixtures by name: what each one proves, its model and the options that differ from DEFAULTS."""
+
+# Option names are those of the command line with underscores. The weights of the regularizers are larger than a
+# user would choose, so that every term has a share in every gradient.
+DEFAULTS = {
+    "method": "ba-lora", "rank": 4, "alpha": 8, "use_rslora": False, "target_modules": "all-linear",
+    "learning_rate": 1e-3, "weight_decay": 0.0, "max_grad_norm": 1.0, "lr_schedule": "cosine", "warmup_ratio": 0.0,
+    "max_steps": 6, "batch_size": 4, "gradient_accumulation": 1, "no_shuffle": True,
+    "lambda_consistency": 0.5, "lambda_diversity": 0.3, "lambda_svd": 0.3, "temperature": 2.0, "top_k": 20,
+    "svd_k": 10, "svd_norm": "frobenius", "positions": "label", "loss_reduction": "global",
+    "consistency_schedule": "constant", "focus_schedule": "constant", "focus_warmup_ratio": 0.2,
+    "focus_ramp_ratio": 0.05,
+}
+
+LLAMA = dict(vocab_size=160, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, rms_norm_eps=1e-5)
+SMALL = dict(vocab_size=97, hidden_size=32, intermediate_size=52, num_hidden_layers=2, num_attention_heads=2,
+             num_key_value_heads=1, rms_norm_eps=1e-6)
+NO_TERMS = dict(lambda_consistency=0.0, lambda_diversity=0.0, lambda_svd=0.0)
+
+
+def small(seed, **changes):
+    return {**SMALL, "seed": seed, **changes}
+
+
+def rope(kind, theta=10000.0, **parameters):
+    return {"rope_type": kind, "rope_theta": theta, **parameters}
+
+
+CASES = {
+    # --- families and configurations; `model` is a specification or the case that owns the folder
+    "llama": dict(
+        proves="every default schedule over ten steps; grouped-query attention, untied head",
+        model={**LLAMA, "seed": 1},
+        options=dict(max_steps=10, warmup_ratio=0.03, consistency_schedule="cosine", focus_schedule="two_phase")),
+    "llama-biases": dict(
+        proves="attention_bias and mlp_bias; odd sizes",
+        model=dict(vocab_size=157, hidden_size=48, intermediate_size=77, num_hidden_layers=2, num_attention_heads=6,
+                   num_key_value_heads=2, rms_norm_eps=1e-5, attention_bias=True, mlp_bias=True, seed=2)),
+    "llama-tied": dict(
+        proves="tied head; explicit head_dim 14 that is not hidden_size / heads",
+        model=dict(vocab_size=131, hidden_size=44, intermediate_size=75, num_hidden_layers=2, num_attention_heads=4,
+                   num_key_value_heads=2, head_dim=14, tie_word_embeddings=True, rms_norm_eps=1e-5, seed=3)),
+    "llama-rope-linear": dict(
+        proves="rope_type linear; as many key/value heads as heads",
+        model=small(4, num_key_value_heads=2, rope_parameters=rope("linear", factor=2.5))),
+    "llama-rope-dynamic": dict(
+        proves="rope_type dynamic: sequences below, at and above max_position_embeddings, each by its own length",
+        model=small(5, max_position_embeddings=12, rope_parameters=rope("dynamic", factor=2.0))),
+    "llama-rope-llama3": dict(
+        proves="rope_type llama3 with unchanged, blended and divided frequencies; multi-query attention",
+        model=small(6, max_position_embeddings=4096,
+                    rope_parameters=rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                         original_max_position_embeddings=512))),
+    "llama-rope-yarn": dict(
+        proves="rope_type yarn with the default betas and the attention factor inferred from factor",
+        model=small(7, max_position_embeddings=16384,
+                    rope_parameters=rope("yarn", factor=8.0, original_max_position_embeddings=2048))),
+    "llama-rope-yarn-mscale": dict(
+        proves="rope_type yarn with mscale, mscale_all_dim and other betas",
+        model=small(8, max_position_embeddings=256,
+                    rope_parameters=rope("yarn", factor=4.0, original_max_position_embeddings=64, beta_fast=4.0,
+                                         beta_slow=1.0, mscale=0.8, mscale_all_dim=0.5)),
+        options=dict(target_modules="q_proj,k_proj")),
+    "mistral-window": dict(
+        proves="sliding_window 4, shorter than the sequences, over three layers",
+        model=small(9, family="mistral", num_hidden_layers=3, sliding_window=4)),
+    "mistral-null-window": dict(
+        proves="sliding_window null",
+        model=small(10, family="mistral", sliding_window=None)),
+    # --- the objective and the loop, on the model of `llama`
+    "accumulation": dict(
+        proves="two micro-batches of two ragged sequences, reduction global",
+        model="llama", options=dict(batch_size=2, gradient_accumulation=2, loss_reduction="global")),
+    "mean-of-means": dict(
+        proves="the same micro-batches, reduction mean_of_means",
+        model="llama", options=dict(batch_size=2, gradient_accumulation=2, loss_reduction="mean_of_means")),
+    "topk-all": dict(
+        proves="diversity over the whole vocabulary; svd_k 5; consistency at temperature 1",
+        model="llama", options=dict(top_k=0, svd_k=5, temperature=1.0)),
+    "nuclear": dict(
+        proves="spectral term divided by the nuclear norm; temperature 3",
+        model="llama", options=dict(svd_norm="nuclear", temperature=3.0)),
+    "positions-predict": dict(
+        proves="regularizers at the positions of the task loss; batch of three that wraps round the file",
+        model="llama", options=dict(positions="predict", batch_size=3)),
+    "schedules": dict(
+        proves="adaptive consistency weight, quadratic_warmup focus",
+        model="llama", options=dict(consistency_schedule="adaptive", focus_schedule="quadratic_warmup",
+                                    focus_warmup_ratio=0.5, lr_schedule="constant")),
+    "linear-warmup": dict(
+        proves="linear learning rate with warm-up, linear_warmup focus, weight decay",
+        model="llama", options=dict(lr_schedule="linear", warmup_ratio=0.3, focus_schedule="linear_warmup",
+                                    focus_warmup_ratio=0.5, weight_decay=0.1)),
+    "rslora": dict(
+        proves="rank-stabilised scale at rank 3, two target modules, two_phase focus with a ramp of three steps",
+        model="llama", options=dict(use_rslora=True, rank=3, target_modules="q_proj,v_proj",
+                                    focus_schedule="two_phase", focus_ramp_ratio=0.5,
+                                    consistency_schedule="cosine")),
+    # --- other methods
+    "lora": dict(
+        proves="plain LoRA from a PEFT adapter: task loss alone, B zero but in one module",
+        model="llama", adapter=True, options=dict(method="lora", **NO_TERMS)),
+    "lora-ba": dict(
+        proves="the same start with every regularizer: teacher and student differ from step 1 on",
+        model="llama", adapter="lora", options=dict(method="ba-lora", target_modules="all-linear")),
+    "full": dict(
+        proves="every parameter trained: embeddings, projections, norms, head",
+        model="llama", options=dict(method="full", **NO_TERMS)),
+    "full-ba": dict(
+        proves="every parameter trained, biases too, with every regularizer against the frozen start",
+        model="llama-biases", options=dict(method="full")),
+    "full-tied": dict(
+        proves="every parameter trained, embedding and head being one matrix",
+        model="llama-tied", options=dict(method="full", **NO_TERMS)),
+    # --- storage
+    "bf16": dict(
+        proves="weights stored in bfloat16, arithmetic in fp32 on the widened weights",
+        model={**LLAMA, "seed": 11, "dtype": "bfloat16"}, torch_bf16=True),
+    "f16": dict(
+        proves="weights stored in float16, arithmetic in fp32 on the widened weights",
+        model=small(12, dtype="float16")),
+    "sharded": dict(
+        proves="model.safetensors.index.json with several shards",
+        model=small(13, max_shard_size="40KB"), options=dict(target_modules="o_proj,up_proj")),
+    "config4": dict(
+        proves="config.json as Transformers 4 wrote it: rope_theta, rope_scaling with rope_type, torch_dtype",
+        model=small(14, transformers4="rope_type", max_position_embeddings=4096,
+                    rope_parameters=rope("llama3", 20000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                         original_max_position_embeddings=512)),
+        options=dict(target_modules="q_proj,k_proj")),
+    "config4-type": dict(
+        proves="the older rope_scaling key `type`; yarn with an explicit attention_factor",
+        model=small(15, transformers4="legacy", max_position_embeddings=16384,
+                    rope_parameters=rope("yarn", factor=8.0, original_max_position_embeddings=2048,
+                                         attention_factor=1.1)),
+        options=dict(target_modules="q_proj,k_proj")),
+}

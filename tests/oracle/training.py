@@ -1,0 +1,264 @@
+"""Training with BA-LoRA in the plainest PyTorch: sequences one by one, full logits, autograd for every gradient.
+
+Nothing here is shared with, or shaped like, the library: no packing, no Gram matrix, no chunks, no analytic
+gradient. The model is Transformers' own, the low-rank layers are PEFT's own, AdamW, clipping and the
+learning-rate schedule are torch's and Transformers' own.
+"""
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, get_scheduler
+
+from models import PROJECTIONS
+
+
+def load_base(folder, dtype=torch.float32):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+    model.config.use_cache = False
+    return model.eval()
+
+
+def load_sequences(path):
+    """A token file as a list of (input_ids, labels)."""
+    d = load_file(path)
+    ids, labels, offsets = d["input_ids"].long(), d["labels"].long(), d["offsets"].tolist()
+    return [(ids[a:b], labels[a:b]) for a, b in zip(offsets, offsets[1:])]
+
+
+def rotary_of(model):
+    return next(m for m in model.modules() if hasattr(m, "original_inv_freq"))
+
+
+def sequence_logits(model, ids):
+    """Logits [n, V] of one sequence alone, positions from 0.
+
+    Transformers keeps the largest length seen in the state of dynamic RoPE; a sequence must not depend on what
+    was run before it, so that state is reset: its own length decides.
+    """
+    rotary = rotary_of(model)
+    rotary.inv_freq = rotary.original_inv_freq.clone()
+    rotary.max_seq_len_cached = rotary.original_max_seq_len
+    return model(input_ids=ids[None]).logits[0]
+
+
+# ---- the student and the teacher -----------------------------------------------------------------------------
+
+class Adapted:
+    """A PEFT model whose teacher is the base with every adapter disabled."""
+
+    def __init__(self, folder, case, dtype, adapter_folder):
+        base = load_base(folder, dtype)
+        self.pissa = adapter_folder is None
+        if self.pissa:
+            names = case["target_modules"]
+            config = lambda: LoraConfig(r=case["rank"], lora_alpha=case["alpha"], lora_dropout=0.0,
+                                        use_rslora=case["use_rslora"], init_lora_weights="gaussian",
+                                        target_modules=PROJECTIONS if names == "all-linear" else names.split(","),
+                                        task_type="CAUSAL_LM")
+            self.model = get_peft_model(base, config(), autocast_adapter_dtype=dtype != torch.float64)
+            self.model.add_adapter("initial", config(), autocast_adapter_dtype=dtype != torch.float64)
+            self.initialise()
+            self.model.base_model.set_adapter(["default", "initial"])
+        else:
+            self.model = PeftModel.from_pretrained(base, adapter_folder, is_trainable=True,
+                                                   autocast_adapter_dtype=dtype != torch.float64)
+        if dtype == torch.float64:
+            self.model.double()
+        for name, p in self.model.named_parameters():
+            p.requires_grad_(".default." in name)
+
+    def layers(self):
+        for name, module in self.model.named_modules():
+            if hasattr(module, "lora_A") and "default" in module.lora_A:
+                yield name.removeprefix("base_model.model."), module
+
+    def initialise(self):
+        """PiSSA from a full SVD in fp64; the frozen copy enters with a negative B, so that nothing changes at step 0."""
+        for _, layer in self.layers():
+            scale, rank = layer.scaling["default"], layer.r["default"]
+            u, s, vt = torch.linalg.svd(layer.base_layer.weight.detach().double(), full_matrices=False)
+            root = (s[:rank] / scale).sqrt()
+            a, b = (root[:, None] * vt[:rank]).float(), (u[:, :rank] * root).float()
+            for name, sign in (("default", 1.0), ("initial", -1.0)):
+                layer.lora_A[name].weight.data.copy_(a)
+                layer.lora_B[name].weight.data.copy_(sign * b)
+
+    def student(self, ids):
+        return sequence_logits(self.model, ids)
+
+    def teacher(self, ids):
+        with torch.no_grad(), self.model.disable_adapter():
+            return sequence_logits(self.model, ids)
+
+    def parameters(self):
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def result(self):
+        """What training changed: s(BA - B0 A0) of every adapted module, from the factors in fp64."""
+        out = {}
+        for name, layer in self.layers():
+            delta = sum(layer.lora_B[k].weight.double() @ layer.lora_A[k].weight.double() for k in layer.lora_A)
+            out[name + ".delta"] = (layer.scaling["default"] * delta).detach().float().contiguous()
+        return out
+
+
+class Full:
+    """Every parameter trained; the teacher is a frozen copy."""
+
+    def __init__(self, folder, dtype):
+        self.model = load_base(folder, dtype)
+        self.frozen = copy.deepcopy(self.model).requires_grad_(False)
+
+    def student(self, ids):
+        return sequence_logits(self.model, ids)
+
+    def teacher(self, ids):
+        return sequence_logits(self.frozen, ids)
+
+    def parameters(self):
+        return list(self.model.parameters())
+
+    def result(self):
+        return {name: p.detach().float().contiguous() for name, p in self.model.named_parameters()}
+
+
+# ---- the objective -------------------------------------------------------------------------------------------
+
+def entropy(z):
+    logq = F.log_softmax(z, -1)
+    return -(logq.exp() * logq).sum(-1)
+
+
+def spectral_term(z, case):
+    if len(z) < 2:
+        return None
+    sigma = torch.linalg.svdvals(z)
+    norm = sigma.sum() if case["svd_norm"] == "nuclear" else sigma.square().sum().sqrt()
+    if norm <= 1e-8:
+        return None
+    return -sigma[:case["svd_k"]].sum() / norm
+
+
+def micro_batch(run, case, sequences):
+    """Sums of the token terms with their counts, and the spectral term, of one micro-batch."""
+    task, supervised, student, teacher = 0.0, 0, [], []
+    for ids, labels in sequences:
+        # The model's arithmetic is what is tested: its logits are widened so that the terms add no rounding.
+        zf, zp = run.student(ids).double(), run.teacher(ids).double()
+        task = task + F.cross_entropy(zf[:-1], labels[1:], ignore_index=-100, reduction="sum")
+        supervised += int((labels[1:] != -100).sum())
+        if case["positions"] == "predict":
+            valid = F.pad(labels[1:], (0, 1), value=-100) != -100
+        else:
+            valid = labels != -100
+        student.append(zf[valid])
+        teacher.append(zp[valid])
+    zf, zp, t = torch.cat(student), torch.cat(teacher), case["temperature"]
+    kl = F.kl_div(F.log_softmax(zf / t, -1), F.log_softmax(zp / t, -1), reduction="sum", log_target=True)
+    k = case["top_k"]
+    top = torch.topk(zf, min(k, zf.shape[-1]), -1).values if k else zf
+    return {"task": task, "supervised": supervised, "valid": len(zf), "consistency": t * t * kl,
+            "diversity": -entropy(top).sum(), "svd": spectral_term(zf, case),
+            "teacher_entropy": entropy(zp / t).sum(), "vocabulary": zf.shape[-1]}
+
+
+def reduce(parts, case):
+    """The four terms of one optimizer step from those of its micro-batches."""
+    zero = torch.zeros((), dtype=torch.float64)
+    if case["loss_reduction"] == "mean_of_means":
+        n = len(parts)
+        terms = {"task": sum(p["task"] / p["supervised"] for p in parts) / n}
+        for key in ("consistency", "diversity"):
+            terms[key] = sum(p[key] / p["valid"] for p in parts) / n
+        terms["svd"] = sum((zero if p["svd"] is None else p["svd"]) for p in parts) / n
+        return terms
+    valid = sum(p["valid"] for p in parts)
+    terms = {"task": sum(p["task"] for p in parts) / sum(p["supervised"] for p in parts)}
+    for key in ("consistency", "diversity"):
+        terms[key] = sum(p[key] for p in parts) / valid
+    terms["svd"] = sum((zero if p["svd"] is None else p["svd"]) * (p["valid"] / valid) for p in parts)
+    return terms
+
+
+# ---- schedules -----------------------------------------------------------------------------------------------
+
+def consistency_weight(case, t, total, parts):
+    weight, kind = case["lambda_consistency"], case["consistency_schedule"]
+    if kind == "cosine":
+        return 0.1 * weight + 0.9 * weight * 0.5 * (1 + math.cos(math.pi * t / total))
+    if kind == "adaptive":
+        mean = float(sum(p["teacher_entropy"] for p in parts)) / sum(p["valid"] for p in parts)
+        low = 0.1 * weight
+        return low + (weight - low) * (1 - min(max(mean / math.log(parts[0]["vocabulary"]), 0.0), 1.0))
+    return weight
+
+
+def focus(case, t, total):
+    """Factor of the diversity and spectral weights."""
+    kind, warm = case["focus_schedule"], math.floor(case["focus_warmup_ratio"] * total)
+    if kind == "constant":
+        return 1.0
+    if kind == "two_phase":
+        ramp = max(math.floor(case["focus_ramp_ratio"] * total), 1)
+        return min(max((t - warm) / ramp, 0.0), 1.0)
+    return min(t / warm, 1.0) ** (2 if kind == "quadratic_warmup" else 1) if warm else 1.0
+
+
+def learning_rate_schedule(optimizer, case, total):
+    name = {"constant": "constant_with_warmup"}.get(case["lr_schedule"], case["lr_schedule"])
+    return get_scheduler(name, optimizer, num_warmup_steps=math.ceil(case["warmup_ratio"] * total),
+                         num_training_steps=total)
+
+
+# ---- the loop ------------------------------------------------------------------------------------------------
+
+def train(run, case, sequences):
+    """Trains in file order, wrapping round, and returns the metrics of each optimizer step."""
+    parameters = run.parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=case["learning_rate"], betas=(0.9, 0.999), eps=1e-8,
+                                  weight_decay=case["weight_decay"])
+    total = case["max_steps"]
+    schedule = learning_rate_schedule(optimizer, case, total)
+    steps, at = [], 0
+    for t in range(total):
+        parts, tokens = [], 0
+        for _ in range(case["gradient_accumulation"]):
+            chosen = [sequences[(at + i) % len(sequences)] for i in range(case["batch_size"])]
+            at += case["batch_size"]
+            tokens += sum(len(ids) for ids, _ in chosen)
+            parts.append(micro_batch(run, case, chosen))
+        terms = reduce(parts, case)
+        factor = focus(case, t, total)
+        weights = {"consistency": consistency_weight(case, t, total, parts),
+                   "diversity": case["lambda_diversity"] * factor, "svd": case["lambda_svd"] * factor}
+        loss = terms["task"] + sum(weights[k] * terms[k] for k in weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, case["max_grad_norm"])
+        steps.append({**{k: float(v.detach()) for k, v in terms.items()}, "loss": float(loss.detach()),
+                      "grad_norm": float(norm), **{"lambda_" + k: v for k, v in weights.items()},
+                      "learning_rate": schedule.get_last_lr()[0], "tokens": tokens,
+                      "supervised_tokens": sum(p["supervised"] for p in parts)})
+        optimizer.step()
+        schedule.step()
+    return steps
+
+
+def evaluate(run, sequences):
+    """Mean over the supervised next tokens of the whole file: cross entropy of the base and of the student, and the
+    drift KL(base || student)."""
+    base = student = drift = count = 0.0
+    with torch.no_grad():
+        for ids, labels in sequences:
+            zf, zp, target = run.student(ids)[:-1].double(), run.teacher(ids)[:-1].double(), labels[1:]
+            keep = target != -100
+            base += float(F.cross_entropy(zp[keep], target[keep], reduction="sum"))
+            student += float(F.cross_entropy(zf[keep], target[keep], reduction="sum"))
+            drift += float(F.kl_div(F.log_softmax(zf[keep], -1), F.log_softmax(zp[keep], -1), reduction="sum",
+                                    log_target=True))
+            count += int(keep.sum())
+    return base / count, student / count, drift / count
