@@ -17,6 +17,9 @@ balora_status json_parse(json_t **out, const char *text, size_t bytes, const cha
 /* Read and parse a file of at most `limit` bytes whose top is an object. */
 balora_status json_read_object(json_t **out, allocator *memory, const char *path, uint64_t limit);
 
+/* "an object", "a string", ...: for messages. */
+const char *json_type_name(const json_t *value);
+
 /*
  * Members of an object. An absent key, or null, leaves *out as it is (give it the default first); another type or a
  * value outside [low, high] is BALORA_ERROR_FORMAT naming origin and key. `required` turns absence into an error.
