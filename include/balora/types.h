@@ -2,6 +2,7 @@
 #ifndef BALORA_TYPES_H
 #define BALORA_TYPES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "balora/export.h"
