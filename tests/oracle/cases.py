@@ -79,8 +79,8 @@ CASES = {
         proves="diversity over the whole vocabulary; svd_k 5; consistency at temperature 1",
         model="llama", options=dict(top_k=0, svd_k=5, temperature=1.0)),
     "nuclear": dict(
-        proves="spectral term divided by the nuclear norm; temperature 3",
-        model="llama", options=dict(svd_norm="nuclear", temperature=3.0)),
+        proves="spectral term divided by the nuclear norm; temperature 3; a gradient norm that is not clipped",
+        model="llama", options=dict(svd_norm="nuclear", temperature=3.0, max_grad_norm=20.0)),
     "positions-predict": dict(
         proves="regularizers at the positions of the task loss; batch of three that wraps round the file",
         model="llama", options=dict(positions="predict", batch_size=3)),

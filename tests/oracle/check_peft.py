@@ -43,8 +43,8 @@ def main():
     absolute = float((ours - theirs).abs().max())
     relative = absolute / float(theirs.abs().max())
     effect = float((theirs - base).abs().max())
-    print(f"{len(factors)} adapted modules, {len(theirs)} tokens: max |difference| {absolute:.3e}, relative {relative:.3e}; "
-          f"the adapter moves a logit by up to {effect:.3e}")
+    print(f"{len(factors)} adapted modules, {len(theirs)} tokens: max |difference| {absolute:.3e}, "
+          f"relative {relative:.3e}; the adapter moves a logit by up to {effect:.3e}")
     # NaN must fail too, hence the negation.
     return 0 if relative <= arguments.tolerance else 1
 

@@ -101,7 +101,7 @@ def check(name, case, steps, noise):
     """A fixture that is not what it claims to be must not be written."""
     problems = []
     if "adapter" not in case and abs(steps[0]["consistency"]) > 1e-6:
-        problems.append(f"consistency at step 1 is {steps[0]['consistency']:.3g}; the student must start as the teacher")
+        problems.append(f"consistency at step 1 is {steps[0]['consistency']:.3g}: the student is not the teacher")
     if max(noise["terms_relative"]) > 1e-4:
         problems.append(f"terms differ from the fp64 run by {max(noise['terms_relative']):.3g}")
     if noise["result_relative"] > 2e-3:

@@ -77,7 +77,7 @@ class Adapted:
                 yield name.removeprefix("base_model.model."), module
 
     def initialise(self):
-        """PiSSA from a full SVD in fp64; the frozen copy enters with a negative B, so that nothing changes at step 0."""
+        """PiSSA from a full SVD in fp64; the frozen copy has a negative B, so that nothing changes at step 0."""
         for _, layer in self.layers():
             scale, rank = layer.scaling["default"], layer.r["default"]
             u, s, vt = torch.linalg.svd(layer.base_layer.weight.detach().double(), full_matrices=False)
