@@ -1,0 +1,54 @@
+#include "model/decoder.h"
+
+#include "base/status.h"
+
+linear_group decoder_group(const decoder *self, int64_t layer, int group) {
+    return (linear_group){
+        .ops = self->ops,
+        .student = &self->student->layers[layer].groups[group],
+        .teacher = &self->teacher->layers[layer].groups[group],
+        .gradients = self->gradients != NULL ? &self->gradients->layers[layer].groups[group] : NULL,
+        .low_rank = self->low_rank != NULL ? &self->low_rank[layer * GROUP_COUNT + group] : NULL,
+    };
+}
+
+attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int32_t copies) {
+    const model_config *config = self->config;
+    return (attention_shape){.sequences = copies * batch->sequences,
+                             .longest_sequence = batch->longest_sequence,
+                             .heads = config->heads,
+                             .key_heads = config->key_heads,
+                             .head_dim = config->head_dim,
+                             .window = config->window,
+                             .scale = config->attention_scale};
+}
+
+static balora_status embed(const decoder *self, const decoder_batch *batch) {
+    const activations *memory = self->memory;
+    matrix_view residual = view_rows(memory->residual, 0, batch->copies * batch->tokens);
+    for (int32_t copy = 0; copy < batch->copies; copy++) {
+        const weights *source = copy == 0 ? self->student : self->teacher;
+        int64_t first = copy * batch->tokens;
+        STATUS_TRY(self->ops->gather_rows(self->queue, view_rows(residual, first, batch->tokens), source->embedding,
+                                          view_columns(memory->tokens, first, batch->tokens)));
+    }
+    return BALORA_OK;
+}
+
+balora_status decoder_forward(const decoder *self, const decoder_batch *batch) {
+    STATUS_TRY(embed(self, batch));
+    for (int64_t layer = 0; layer < self->config->layers; layer++)
+        STATUS_TRY(block_forward(self, batch, layer));
+    return BALORA_OK;
+}
+
+balora_status decoder_backward(const decoder *self, const decoder_batch *batch, double accumulate) {
+    for (int64_t layer = self->config->layers - 1; layer >= 0; layer--)
+        STATUS_TRY(block_backward(self, batch, layer, accumulate));
+    if (self->gradients == NULL)
+        return BALORA_OK;
+    /* The head's gradient has been written into a tied table before: embeddings always add. */
+    return self->ops->scatter_add_rows(self->queue, self->gradients->embedding,
+                                       view_rows(self->memory->dresidual, 0, batch->tokens),
+                                       view_columns(self->memory->tokens, 0, batch->tokens));
+}

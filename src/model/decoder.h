@@ -1,0 +1,58 @@
+/*
+ * A decoder over packed sequences: tokens in, the residual stream at needed rows out, and the way back.
+ *
+ * Student and teacher run as one batch of twice the sequences; see activations.h for where their rows lie. The last
+ * layer goes on after its attention with the needed rows only, since nothing else is read there.
+ */
+#ifndef MODEL_DECODER_H
+#define MODEL_DECODER_H
+
+#include "model/activations.h"
+#include "model/rope.h"
+
+typedef struct decoder {
+    const model_config *config;
+    const backend_ops *ops;
+    backend_queue *queue;
+    const weights *student;
+    const weights *teacher;   /* the frozen model; the student itself where only factors are trained */
+    const weights *gradients; /* NULL: no weight is trained */
+    const low_rank_group *low_rank; /* [layers * GROUP_COUNT], or NULL */
+    const rope_table *rope;
+    activations *memory;
+} decoder;
+
+/* A micro-batch as the device has it: sizes of what activations.h's batch matrices hold. */
+typedef struct decoder_batch {
+    int64_t tokens;    /* N */
+    int64_t rows;      /* M */
+    int64_t sequences; /* B */
+    int64_t longest_sequence;
+    int32_t copies; /* 1, or 2 with teacher */
+    int32_t reserved;
+} decoder_batch;
+
+/* Fill memory->output [copies M, hidden]. */
+balora_status decoder_forward(const decoder *self, const decoder_batch *batch);
+
+/*
+ * From memory->dselected [M, hidden], the gradient of the student's part of memory->output, to all parameter gradients:
+ * gradients = accumulate * gradients + new ones.
+ */
+balora_status decoder_backward(const decoder *self, const decoder_batch *batch, double accumulate);
+
+/* --- for decoder.c and block.c -------------------------------------------------------------------------- */
+
+/* The linear group of a layer as linear.h wants it. */
+linear_group decoder_group(const decoder *self, int64_t layer, int group);
+
+/* Sizes of the attention over the sequences of `copies` copies. */
+attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int32_t copies);
+
+/* One layer forward: residual slot to the next residual slot, or for the last layer to memory->output. */
+balora_status block_forward(const decoder *self, const decoder_batch *batch, int64_t layer);
+
+/* One layer backward. The last layer reads memory->dselected; all leave memory->dresidual [tokens, hidden]. */
+balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer, double accumulate);
+
+#endif

@@ -1,0 +1,122 @@
+#include "model/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+
+#define BLOCK_TENSORS (2 + 2 * PROJECTION_COUNT)
+
+void weights_projections(const model_config *config, projection out[PROJECTION_COUNT]) {
+    int64_t q = config->heads * config->head_dim, kv = config->key_heads * config->head_dim;
+    int64_t d = config->hidden, f = config->intermediate;
+    const projection table[PROJECTION_COUNT] = {
+        {"q_proj", "self_attn.q_proj", GROUP_QKV, 0, 0, q, d, config->qkv_bias},
+        {"k_proj", "self_attn.k_proj", GROUP_QKV, 1, q, kv, d, config->qkv_bias},
+        {"v_proj", "self_attn.v_proj", GROUP_QKV, 2, q + kv, kv, d, config->qkv_bias},
+        {"o_proj", "self_attn.o_proj", GROUP_OUTPUT, 0, 0, d, q, config->output_bias},
+        {"gate_proj", "mlp.gate_proj", GROUP_GATE_UP, 0, 0, f, d, config->mlp_bias},
+        {"up_proj", "mlp.up_proj", GROUP_GATE_UP, 1, f, f, d, config->mlp_bias},
+        {"down_proj", "mlp.down_proj", GROUP_DOWN, 0, 0, d, f, config->mlp_bias},
+    };
+    memcpy(out, table, sizeof table);
+}
+
+static void name_tensor(weights *self, const char *name, int32_t rank, bool wide, matrix_view view) {
+    named_tensor *tensor = &self->tensors[self->tensor_count++];
+    snprintf(tensor->name, sizeof tensor->name, "%s", name);
+    tensor->rank = rank;
+    tensor->wide = wide;
+    tensor->view = view;
+    self->parameters += view.rows * view.cols;
+}
+
+static void place_groups(weights *self, const projection *projections, layer_weights *layer) {
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        int64_t out = 0, in = 0;
+        bool bias = false;
+        for (int p = 0; p < PROJECTION_COUNT; p++)
+            if (projections[p].group == group) {
+                out += projections[p].out;
+                in = projections[p].in;
+                bias = projections[p].bias;
+            }
+        layer->groups[group].weight = arena_place(&self->arena, self->dtype, out, in);
+        layer->groups[group].bias = bias ? arena_place(&self->arena, BALORA_F32, 1, out) : view_none();
+    }
+}
+
+static void place_layer(weights *self, const model_config *config, const projection *projections, int64_t index) {
+    layer_weights *layer = &self->layers[index];
+    char name[96];
+    layer->attention_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
+    layer->mlp_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
+    place_groups(self, projections, layer);
+    snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)index);
+    name_tensor(self, name, 1, true, layer->attention_norm);
+    snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)index);
+    name_tensor(self, name, 1, true, layer->mlp_norm);
+    for (int p = 0; p < PROJECTION_COUNT; p++) {
+        const projection *part = &projections[p];
+        linear_weights *group = &layer->groups[part->group];
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)index, part->module);
+        name_tensor(self, name, 2, false, view_rows(group->weight, part->first, part->out));
+        if (!part->bias)
+            continue;
+        snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)index, part->module);
+        name_tensor(self, name, 1, true, view_columns(group->bias, part->first, part->out));
+    }
+}
+
+static void place_all(weights *self, const model_config *config) {
+    projection projections[PROJECTION_COUNT];
+    weights_projections(config, projections);
+    self->tensor_count = 0;
+    self->parameters = 0;
+    self->embedding = arena_place(&self->arena, self->dtype, config->vocabulary, config->hidden);
+    name_tensor(self, "model.embed_tokens.weight", 2, false, self->embedding);
+    for (int64_t i = 0; i < config->layers; i++)
+        place_layer(self, config, projections, i);
+    self->final_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
+    name_tensor(self, "model.norm.weight", 1, true, self->final_norm);
+    self->head = self->embedding;
+    if (!config->tied_embeddings) {
+        self->head = arena_place(&self->arena, self->dtype, config->vocabulary, config->hidden);
+        name_tensor(self, "lm_head.weight", 2, false, self->head);
+    }
+}
+
+balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
+                             int32_t dtype) {
+    memset(out, 0, sizeof *out);
+    out->memory = memory;
+    out->device = device;
+    out->dtype = dtype;
+    balora_status status;
+    STATUS_GOTO(memory_zeroed(memory, &out->layers, (size_t)config->layers, sizeof *out->layers, "a table of layers"));
+    STATUS_GOTO(memory_zeroed(memory, &out->tensors, (size_t)(config->layers * BLOCK_TENSORS + 3), sizeof *out->tensors,
+                              "a table of tensors"));
+    place_all(out, config);
+    STATUS_GOTO(arena_allocate(&out->arena, device));
+    place_all(out, config);
+    return BALORA_OK;
+fail:
+    weights_free(out);
+    return status;
+}
+
+void weights_free(weights *self) {
+    if (self->memory == NULL)
+        return;
+    arena_free(&self->arena);
+    memory_free(self->memory, self->layers);
+    memory_free(self->memory, self->tensors);
+    memset(self, 0, sizeof *self);
+}
+
+balora_status weights_copy(weights *to, const weights *from, backend_queue *queue) {
+    for (int64_t i = 0; i < to->tensor_count; i++)
+        STATUS_TRY(to->device->ops->copy(queue, to->tensors[i].view, from->tensors[i].view));
+    return BALORA_OK;
+}
