@@ -87,8 +87,8 @@ static void place_all(weights *self, const model_config *config) {
     }
 }
 
-balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
-                             int32_t dtype) {
+balora_status weights_plan(weights *out, allocator *memory, const backend *device, const model_config *config,
+                           int32_t dtype) {
     memset(out, 0, sizeof *out);
     out->memory = memory;
     out->device = device;
@@ -98,12 +98,23 @@ balora_status weights_create(weights *out, allocator *memory, const backend *dev
     STATUS_GOTO(memory_zeroed(memory, &out->tensors, (size_t)(config->layers * BLOCK_TENSORS + 3), sizeof *out->tensors,
                               "a table of tensors"));
     place_all(out, config);
-    STATUS_GOTO(arena_allocate(&out->arena, device));
-    place_all(out, config);
     return BALORA_OK;
 fail:
     weights_free(out);
     return status;
+}
+
+balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
+                             int32_t dtype) {
+    STATUS_TRY(weights_plan(out, memory, device, config, dtype));
+    balora_status status = arena_allocate(&out->arena, device);
+    if (status != BALORA_OK) {
+        int64_t bytes = out->arena.bytes;
+        weights_free(out);
+        return status_prefix(status, "the weights of a %s model, %lld bytes", config->family, (long long)bytes);
+    }
+    place_all(out, config);
+    return BALORA_OK;
 }
 
 void weights_free(weights *self) {

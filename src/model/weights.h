@@ -61,6 +61,10 @@ typedef struct weights {
 /* The projections of a block, in the order of their names' table. */
 void weights_projections(const model_config *config, projection out[PROJECTION_COUNT]);
 
+/* Names, shapes and the bytes that they will take, without memory for the weights themselves. */
+balora_status weights_plan(weights *out, allocator *memory, const backend *device, const model_config *config,
+                           int32_t dtype);
+
 /* Lay out and take memory for all weights, large matrices in `dtype`. Contents are unspecified. */
 balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
                              int32_t dtype);
