@@ -10,9 +10,10 @@ balora_status lines_open(line_reader *out, allocator *memory, const char *path) 
     memset(out, 0, sizeof *out);
     STATUS_TRY(file_open(&out->file, memory, path));
     balora_status status = memory_new(memory, &out->buffer, FIRST_CAPACITY, 1, "a line buffer");
-    if (status != BALORA_OK)
+    if (status == BALORA_OK)
+        out->capacity = FIRST_CAPACITY;
+    else
         lines_close(out);
-    out->capacity = FIRST_CAPACITY;
     return status;
 }
 
