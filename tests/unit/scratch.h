@@ -24,7 +24,7 @@ typedef struct scratch {
     char folder[32];
 } scratch;
 
-static int scratch_setup(void **state) {
+static inline int scratch_setup(void **state) {
     scratch *self = calloc(1, sizeof *self);
     if (self == NULL)
         return -1;
@@ -35,7 +35,7 @@ static int scratch_setup(void **state) {
 }
 
 /* Also holds the code under test to giving back all its memory. */
-static int scratch_teardown(void **state) {
+static inline int scratch_teardown(void **state) {
     scratch *self = *state;
     char command[64];
     snprintf(command, sizeof command, "rm -r %s", self->folder);
