@@ -13,6 +13,7 @@
 #define DIMENSION_LIMIT    ((int64_t)1 << 24)
 #define VOCABULARY_LIMIT   ((int64_t)2 << 20)
 #define LAYER_LIMIT        ((int64_t)4096)
+#define PARAMETER_LIMIT    1e14 /* keeps every size in bytes far from overflow */
 #define POSITION_LIMIT     ((int64_t)1 << 30)
 
 /* Defaults that Transformers gives a family where config.json is silent. */
@@ -65,6 +66,11 @@ static balora_status read_sizes(model_config *config, const family_defaults *fam
     if (config->heads * config->head_dim > DIMENSION_LIMIT)
         return status_fail(BALORA_ERROR_FORMAT, "%s: num_attention_heads * head_dim is %lld; at most %lld are supported",
                            origin, (long long)(config->heads * config->head_dim), (long long)DIMENSION_LIMIT);
+    double width = (double)(2 * config->heads + 2 * config->key_heads) * (double)config->head_dim;
+    double block = (double)config->hidden * (width + 3 * (double)config->intermediate);
+    if ((double)config->layers * block > PARAMETER_LIMIT)
+        return status_fail(BALORA_ERROR_FORMAT, "%s: the sizes make %.3g parameters; at most %.3g are supported", origin,
+                           (double)config->layers * block, PARAMETER_LIMIT);
     return BALORA_OK;
 }
 
