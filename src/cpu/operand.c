@@ -1,0 +1,102 @@
+/* Checks of a slot's operands, and loops over their elements. */
+#include "cpu/internal.h"
+
+int64_t element_size(int32_t dtype) {
+    switch (dtype) {
+    case BALORA_F64:
+        return 8;
+    case BALORA_F32:
+    case BALORA_I32:
+        return 4;
+    case BALORA_F16:
+    case BALORA_BF16:
+        return 2;
+    default:
+        return 0;
+    }
+}
+
+static int dtype_bit(int32_t dtype) {
+    switch (dtype) {
+    case BALORA_F32:
+        return IN_F32;
+    case BALORA_BF16:
+        return IN_BF16;
+    case BALORA_F16:
+        return IN_F16;
+    case BALORA_F64:
+        return IN_F64;
+    case BALORA_I32:
+        return IN_I32;
+    default:
+        return 0;
+    }
+}
+
+/* The bytes that the view spans lie in its buffer, on addresses fit for its elements. */
+static int is_inside(matrix_view view) {
+    int64_t size = element_size(view.dtype), span, bytes, end;
+    if (view.rows < 0 || view.cols < 0 || view.ld < view.cols || view.offset < 0 || view.offset % size != 0)
+        return 0;
+    if (view.rows == 0 || view.cols == 0)
+        return view.offset <= view.buffer->bytes;
+    return arith_multiply_i64(view.rows - 1, view.ld, &span) && arith_add_i64(span, view.cols, &span) &&
+           arith_multiply_i64(span, size, &bytes) && arith_add_i64(bytes, view.offset, &end) &&
+           end <= view.buffer->bytes;
+}
+
+balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols,
+                            int dtypes) {
+    if (view.buffer == NULL)
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s has no buffer", slot, name);
+    if ((dtype_bit(view.dtype) & dtypes) == 0)
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s has dtype %d, which this operand cannot have", slot, name,
+                           view.dtype);
+    if ((rows != ANY_SIZE && view.rows != rows) || (cols != ANY_SIZE && view.cols != cols))
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu %s: %s is [%lld, %lld]; expected [%lld, %lld], where -1 stands for any size", slot, name,
+                           (long long)view.rows, (long long)view.cols, (long long)rows, (long long)cols);
+    if (!is_inside(view))
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu %s: %s [%lld, %lld], ld %lld, dtype %d at byte %lld does not fit its buffer of %lld bytes",
+                           slot, name, (long long)view.rows, (long long)view.cols, (long long)view.ld, view.dtype,
+                           (long long)view.offset, (long long)view.buffer->bytes);
+    return BALORA_OK;
+}
+
+balora_status indices_check(const char *slot, const char *name, matrix_view view, int64_t lowest, int64_t limit) {
+    const int32_t *values = view_i32(view);
+    for (int64_t i = 0; i < view.cols; i++)
+        if (values[i] < lowest || values[i] >= limit)
+            return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s[%lld] is %d; expected %lld to %lld", slot, name,
+                               (long long)i, values[i], (long long)lowest, (long long)limit - 1);
+    return BALORA_OK;
+}
+
+#define SPAN INT64_C(8192) /* elements that are worth a thread's attention */
+
+typedef struct span_loop {
+    int64_t cols, spans_per_row;
+    span_body body;
+    void *user;
+} span_loop;
+
+static void run_spans(int64_t begin, int64_t end, int thread, void *user) {
+    const span_loop *loop = user;
+    for (int64_t span = begin; span < end; span++) {
+        int64_t row = span / loop->spans_per_row, column = span % loop->spans_per_row * SPAN;
+        loop->body(row, column, arith_min(SPAN, loop->cols - column), thread, loop->user);
+    }
+}
+
+void parallel_spans(int64_t rows, int64_t cols, int joined, span_body body, void *user) {
+    if (rows == 0 || cols == 0)
+        return;
+    if (joined) {
+        cols *= rows;
+        rows = 1;
+    }
+    span_loop loop = {cols, arith_divide_up(cols, SPAN), body, user};
+    int64_t span = arith_min(SPAN, cols);
+    parallel_for(rows * loop.spans_per_row, arith_max(1, SPAN / span), run_spans, &loop);
+}

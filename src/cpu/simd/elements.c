@@ -1,0 +1,150 @@
+#include "balora/types.h"
+#include "cpu/simd/symbols.h"
+
+#include <math.h>
+
+typedef vector (*from_half)(hvector);
+
+SIMD_INLINE void widen_span(float *out, const uint16_t *in, int64_t count, from_half convert) {
+    int64_t i = 0;
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH)
+        vector_store(out + i, convert(*(const loose_hvector *)(in + i)));
+    if (i == count)
+        return;
+    uint16_t rest[SIMD_WIDTH] = {0};
+    memcpy(rest, in + i, (size_t)(count - i) * sizeof *in);
+    vector_store_part(out + i, convert(*(const loose_hvector *)rest), count - i);
+}
+
+void SIMD_SYMBOL(widen)(float *out, const void *in, int32_t dtype, int64_t count) {
+    if (dtype == BALORA_F32)
+        memcpy(out, in, (size_t)count * sizeof *out);
+    else if (dtype == BALORA_BF16)
+        widen_span(out, in, count, vector_from_bf16);
+    else
+        widen_span(out, in, count, vector_from_f16);
+}
+
+/* Round to nearest even; beyond the largest half becomes infinity, NaN a quiet NaN. */
+static uint16_t float_to_f16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t sign = (bits >> 16) & 0x8000u;
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
+    if (magnitude >= 0x477ff000u)
+        return (uint16_t)(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) { /* subnormal: adding 0.5 rounds to units of 2^-24 */
+        float shifted;
+        memcpy(&shifted, &magnitude, sizeof shifted);
+        shifted += 0.5f;
+        uint32_t units;
+        memcpy(&units, &shifted, sizeof units);
+        return (uint16_t)(sign | (units - 0x3f000000u));
+    }
+    uint32_t rounded = magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u);
+    return (uint16_t)(sign | (rounded >> 13));
+}
+
+static void narrow_to_bf16(uint16_t *out, const float *in, int64_t count) {
+    int64_t i = 0;
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH)
+        *(loose_hvector *)(out + i) = vector_to_bf16(vector_load(in + i));
+    if (i == count)
+        return;
+    uint16_t rest[SIMD_WIDTH];
+    *(loose_hvector *)rest = vector_to_bf16(vector_load_part(in + i, count - i));
+    memcpy(out + i, rest, (size_t)(count - i) * sizeof *out);
+}
+
+void SIMD_SYMBOL(narrow)(void *out, int32_t dtype, const float *in, int64_t count) {
+    if (dtype == BALORA_F32) {
+        memcpy(out, in, (size_t)count * sizeof *in);
+    } else if (dtype == BALORA_BF16) {
+        narrow_to_bf16(out, in, count);
+    } else {
+        uint16_t *half = out;
+        for (int64_t i = 0; i < count; i++)
+            half[i] = float_to_f16(in[i]);
+    }
+}
+
+void SIMD_SYMBOL(scale_add)(float alpha, const float *x, float beta, float *y, int64_t count) {
+    int64_t i = 0;
+    if (beta == 0) {
+        for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH)
+            vector_store(y + i, alpha * vector_load(x + i));
+        for (; i < count; i++)
+            y[i] = alpha * x[i];
+        return;
+    }
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH)
+        vector_store(y + i, alpha * vector_load(x + i) + beta * vector_load(y + i));
+    for (; i < count; i++)
+        y[i] = alpha * x[i] + beta * y[i];
+}
+
+/* Float sums of 1024 squares are carried into a double. A float's square may overflow where the double sum must not:
+ * such a block is added again in double. */
+double SIMD_SYMBOL(sum_squares)(const float *x, int64_t count) {
+    double total = 0;
+    for (int64_t start = 0; start < count; start += 1024) {
+        int64_t end = start + 1024 < count ? start + 1024 : count;
+        vector even = {0}, odd = {0};
+        int64_t i = start;
+        for (; i + 2 * SIMD_WIDTH <= end; i += 2 * SIMD_WIDTH) {
+            vector a = vector_load(x + i), b = vector_load(x + i + SIMD_WIDTH);
+            even += a * a;
+            odd += b * b;
+        }
+        double block = vector_sum(even + odd);
+        for (; i < end; i++)
+            block += (double)x[i] * (double)x[i];
+        if (!(block < 1e30)) {
+            block = 0;
+            for (i = start; i < end; i++)
+                block += (double)x[i] * (double)x[i];
+        }
+        total += block;
+    }
+    return total;
+}
+
+void SIMD_SYMBOL(add_to_double)(double *sum, const float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        sum[i] += (double)x[i];
+}
+
+/* The order of operations is torch.optim.AdamW's. */
+SIMD_INLINE void adamw_vector(const adamw_factors *f, vector *parameter, vector gradient, vector *first, vector *second) {
+    vector g = gradient * f->scale;
+    *first += (g - *first) * f->first;
+    *second = *second * f->beta2 + f->second * g * g;
+    vector root;
+    for (int i = 0; i < SIMD_WIDTH; i++)
+        root[i] = sqrtf((*second)[i]);
+    vector denominator = root / f->root_correction + f->epsilon;
+    *parameter = *parameter * f->keep - f->step_size * *first / denominator;
+}
+
+void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient, float *first_moment,
+                        float *second_moment, int64_t count) {
+    for (int64_t i = 0; i < count; i += SIMD_WIDTH) {
+        int64_t rest = count - i;
+        if (rest >= SIMD_WIDTH) {
+            vector p = vector_load(parameter + i), m = vector_load(first_moment + i), v = vector_load(second_moment + i);
+            adamw_vector(factors, &p, vector_load(gradient + i), &m, &v);
+            vector_store(parameter + i, p);
+            vector_store(first_moment + i, m);
+            vector_store(second_moment + i, v);
+        } else {
+            vector p = vector_load_part(parameter + i, rest), m = vector_load_part(first_moment + i, rest);
+            vector v = vector_load_part(second_moment + i, rest);
+            adamw_vector(factors, &p, vector_load_part(gradient + i, rest), &m, &v);
+            vector_store_part(parameter + i, p, rest);
+            vector_store_part(first_moment + i, m, rest);
+            vector_store_part(second_moment + i, v, rest);
+        }
+    }
+}
