@@ -1,0 +1,251 @@
+#include "adapter/peft_config.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/status.h"
+
+#define CONFIG_BYTES_LIMIT ((uint64_t)8 << 20)
+#define RANK_LIMIT         65536
+
+/* Keys that are read here, and keys that do not change what the tensors mean whatever they say. */
+static const char *const harmless_keys[] = {
+    /* read */
+    "peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "init_lora_weights",
+    "bias",
+    /* where the adapter came from and how it is meant */
+    "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type",
+    /* the choice of modules: the tensors tell it */
+    "exclude_modules", "layers_pattern", "layers_to_transform",
+    /* details of starts and variants; what would switch them on is checked by its own key */
+    "corda_config", "ensure_weight_tying", "eva_config", "loftq_config", "lora_ga_config", "megatron_core",
+    "qalora_group_size"};
+
+/* Known keys that may only be off, and what they mean. */
+static const struct {
+    const char *key, *meaning;
+} unsupported_keys[] = {
+    {"alora_invocation_tokens", "an adapter that acts behind invocation tokens only (aLoRA)"},
+    {"alpha_pattern", "an alpha of their own for some modules"},
+    {"arrow_config", "routing between several adapters"},
+    {"fan_in_fan_out", "weights stored as [in, out]"},
+    {"kasa_config", "the KaSA variant"},
+    {"layer_replication", "layers that are used more than once"},
+    {"lora_bias", "a bias beside B"},
+    {"megatron_config", "Megatron's parallel layers"},
+    {"modules_to_save", "whole modules trained beside the low-rank factors"},
+    {"monteclora_config", "the MonteCLoRA variant"},
+    {"rank_pattern", "a rank of their own for some modules"},
+    {"target_parameters", "factors on parameters that are not linear layers"},
+    {"trainable_token_indices", "trained rows of the embedding"},
+    {"use_bdlora", "block-diagonal factors"},
+    {"use_dora", "trained magnitudes (DoRA)"},
+    {"use_qalora", "the QA-LoRA variant"},
+    {"velora_config", "the VeLoRA variant"},
+};
+
+#define LENGTH(list) (sizeof(list) / sizeof((list)[0]))
+
+static bool is_off(const json_t *value) {
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return json_object_size(value) == 0;
+    case JSON_ARRAY:
+        return json_array_size(value) == 0;
+    default:
+        return json_is_null(value) || json_is_false(value);
+    }
+}
+
+static bool is_harmless(const char *key) {
+    for (size_t i = 0; i < LENGTH(harmless_keys); i++)
+        if (strcmp(harmless_keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+static const char *unsupported_meaning(const char *key) {
+    for (size_t i = 0; i < LENGTH(unsupported_keys); i++)
+        if (strcmp(unsupported_keys[i].key, key) == 0)
+            return unsupported_keys[i].meaning;
+    return NULL;
+}
+
+static balora_status check_keys(const peft_config *self) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(self->document, key, value) {
+        if (is_off(value) || is_harmless(key))
+            continue;
+        const char *meaning = unsupported_meaning(key);
+        if (meaning != NULL)
+            return status_fail(BALORA_ERROR_UNSUPPORTED,
+                               "%s: \"%s\" asks for %s, which this version cannot do", self->path, key,
+                               meaning);
+        return status_fail(
+            BALORA_ERROR_UNSUPPORTED,
+            "%s: the key \"%.200s\" is newer than what this version knows, and it is switched on", self->path,
+            key);
+    }
+    return BALORA_OK;
+}
+
+static balora_status check_kind(const peft_config *self) {
+    const char *kind = NULL, *bias = "none";
+    STATUS_TRY(json_member_string(self->document, "peft_type", self->path, true, &kind));
+    if (strcmp(kind, "LORA") != 0)
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: \"peft_type\" is \"%.100s\"; only \"LORA\" is supported", self->path, kind);
+    STATUS_TRY(json_member_string(self->document, "bias", self->path, false, &bias));
+    if (strcmp(bias, "none") != 0)
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: \"bias\" is \"%.100s\": trained biases are not supported; expected \"none\"",
+                           self->path, bias);
+    return BALORA_OK;
+}
+
+/*
+ * PEFT starts an adapter anew whenever it loads it, and some starts change the base weights: such factors
+ * belong to the changed weights, not to the untouched ones that are used here.
+ */
+static balora_status check_start(const peft_config *self) {
+    static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
+    const json_t *value = json_object_get(self->document, "init_lora_weights");
+    if (value == NULL || json_is_boolean(value) || json_is_null(value))
+        return BALORA_OK;
+    const char *start = json_string_value(value);
+    for (size_t i = 0; start != NULL && i < LENGTH(harmless); i++)
+        if (strcmp(harmless[i], start) == 0)
+            return BALORA_OK;
+    return status_fail(
+        BALORA_ERROR_UNSUPPORTED,
+        "%s: \"init_lora_weights\" is %s%.100s: the factors belong to base weights that this start "
+        "changes; convert the adapter to plain LoRA first (PEFT: save_pretrained with "
+        "path_initial_model_for_weight_conversion)",
+        self->path, start != NULL ? "" : json_type_name(value), start != NULL ? start : "");
+}
+
+static balora_status check_targets(const peft_config *self) {
+    const json_t *targets = json_object_get(self->document, "target_modules");
+    if (targets == NULL || json_is_null(targets) || json_is_string(targets))
+        return BALORA_OK;
+    if (!json_is_array(targets))
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: \"target_modules\": expected a string or an array, found %s", self->path,
+                           json_type_name(targets));
+    for (size_t i = 0; i < json_array_size(targets); i++)
+        if (!json_is_string(json_array_get(targets, i)))
+            return status_fail(BALORA_ERROR_FORMAT,
+                               "%s: \"target_modules\"[%zu]: expected a string, found %s", self->path, i,
+                               json_type_name(json_array_get(targets, i)));
+    return BALORA_OK;
+}
+
+static balora_status read_numbers(peft_config *self) {
+    self->rank = 8; /* PEFT's defaults */
+    self->alpha = 8;
+    STATUS_TRY(json_member_integer(self->document, "r", self->path, false, 1, RANK_LIMIT, &self->rank));
+    STATUS_TRY(json_member_number(self->document, "lora_alpha", self->path, false, &self->alpha));
+    if (!(self->alpha > 0) || !isfinite(self->alpha))
+        return status_fail(BALORA_ERROR_FORMAT, "%s: \"lora_alpha\" is %g; expected a number above 0",
+                           self->path, self->alpha);
+    return json_member_boolean(self->document, "use_rslora", self->path, &self->use_rslora);
+}
+
+static balora_status warn_of_dropout(const peft_config *self, balora_context *context) {
+    double dropout = 0;
+    STATUS_TRY(json_member_number(self->document, "lora_dropout", self->path, false, &dropout));
+    if (dropout == 0)
+        return BALORA_OK;
+    return context_log(context, BALORA_LOG_WARNING,
+                       "%s: \"lora_dropout\" is %g; this version trains without dropout", self->path,
+                       dropout);
+}
+
+balora_status peft_config_read(peft_config *out, balora_context *context, const char *folder) {
+    *out = (peft_config){0};
+    balora_status status;
+    STATUS_GOTO(file_join(&context->memory, &out->path, folder, PEFT_CONFIG_FILE));
+    STATUS_GOTO(json_read_object(&out->document, &context->memory, out->path, CONFIG_BYTES_LIMIT));
+    STATUS_GOTO(check_kind(out));
+    STATUS_GOTO(check_start(out));
+    STATUS_GOTO(check_targets(out));
+    STATUS_GOTO(check_keys(out));
+    STATUS_GOTO(read_numbers(out));
+    STATUS_GOTO(warn_of_dropout(out, context));
+    return BALORA_OK;
+fail:
+    peft_config_free(out, &context->memory);
+    return status;
+}
+
+void peft_config_free(peft_config *self, allocator *memory) {
+    json_decref(self->document);
+    memory_free(memory, self->path);
+    *self = (peft_config){0};
+}
+
+bool peft_config_targets(const peft_config *self, const char *module) {
+    const json_t *targets = json_object_get(self->document, "target_modules");
+    if (!json_is_array(targets))
+        return true;
+    size_t length = strlen(module);
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *target = json_string_value(json_array_get(targets, i));
+        size_t size = strlen(target);
+        if (size <= length && strcmp(module + length - size, target) == 0 &&
+            (size == length || module[length - size - 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+/* Short names where every layer's module of that name is adapted, else full names. */
+static json_t *list_targets(const balora_adapter *adapter) {
+    const balora_model *model = adapter->model;
+    int64_t counts[PROJECTION_COUNT] = {0};
+    bool failed = false;
+    json_t *list = json_array();
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        counts[adapter->modules[i].projection - model->projections]++;
+    for (int p = 0; p < PROJECTION_COUNT; p++)
+        if (counts[p] == model->config.layers)
+            failed |= json_array_append_new(list, json_string(model->projections[p].name)) != 0;
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        if (counts[adapter->modules[i].projection - model->projections] != model->config.layers)
+            failed |= json_array_append_new(list, json_string(adapter->modules[i].name)) != 0;
+    if (!failed)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model,
+                                int64_t rank, double alpha) {
+    allocator *memory = &adapter->model->context->memory;
+    /* PEFT declares lora_alpha an integer; any number works. */
+    json_t *scale =
+        alpha == floor(alpha) && alpha < 1e15 ? json_integer((json_int_t)alpha) : json_real(alpha);
+    json_t *document =
+        json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path", base_model,
+                  "inference_mode", 1, "init_lora_weights", 1, "lora_alpha", scale, "peft_type", "LORA", "r",
+                  (json_int_t)rank, "target_modules", list_targets(adapter), "task_type", "CAUSAL_LM");
+    bool failed = document == NULL;
+    if (!failed && adapter->use_rslora)
+        failed = json_object_set_new(document, "use_rslora", json_true()) != 0;
+    char *path = NULL;
+    balora_status status;
+    if (failed)
+        STATUS_GOTO(status_fail(
+            BALORA_ERROR_ARGUMENT,
+            "%s/%s: the configuration cannot be made: out of memory, or the base model's name is not "
+            "UTF-8",
+            folder, PEFT_CONFIG_FILE));
+    STATUS_GOTO(file_join(memory, &path, folder, PEFT_CONFIG_FILE));
+    status = json_write_file(memory, path, document, true);
+fail:
+    memory_free(memory, path);
+    json_decref(document);
+    return status;
+}

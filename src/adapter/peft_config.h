@@ -1,0 +1,33 @@
+/* adapter_config.json of PEFT: what is read of it, and what is written. */
+#ifndef ADAPTER_PEFT_CONFIG_H
+#define ADAPTER_PEFT_CONFIG_H
+
+#include "adapter/adapter.h"
+#include "format/json.h"
+
+#define PEFT_CONFIG_FILE  "adapter_config.json"
+#define PEFT_WEIGHTS_STEM "adapter_model"
+
+typedef struct peft_config {
+    json_t *document; /* owned */
+    char *path;       /* owned: for messages */
+    int64_t rank;
+    double alpha;
+    bool use_rslora;
+} peft_config;
+
+/*
+ * Read FOLDER/adapter_config.json. A key that would change the computation, and that is not honoured here, is
+ * UNSUPPORTED; one that this version has never heard of is, too, unless its value switches it off.
+ */
+balora_status peft_config_read(peft_config *out, balora_context *context, const char *folder);
+void peft_config_free(peft_config *self, allocator *memory); /* also on a zeroed one */
+
+/* Does target_modules list the module? A list holds names or their ends; a pattern is not evaluated: true. */
+bool peft_config_targets(const peft_config *self, const char *module);
+
+/* Write the configuration of `adapter` as plain LoRA of `rank` and `alpha`. */
+balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model,
+                                int64_t rank, double alpha);
+
+#endif
