@@ -1,0 +1,208 @@
+/*
+ * The adapted model as a model folder: the base's files, tensor by tensor, with W + s (B A - B0 A0) in the
+ * place of W.
+ *
+ * Merged weights start from the files, not from the model in memory, which may hold them in another storage
+ * type. They are computed in F64 and rounded once, to the type that the file has.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "adapter/adapter.h"
+#include "adapter/merge_folder.h"
+#include "base/arith.h"
+#include "base/status.h"
+#include "model/staging.h"
+
+#define PIECE_ELEMENTS ((int64_t)1 << 20)
+
+static const char weight_suffix[] = ".weight";
+static const char head_name[] = "lm_head.weight";
+static const char embedding_name[] = "model.embed_tokens.weight";
+
+/* F64 device matrices for a piece of any module's rows. */
+typedef struct merge_work {
+    arena memory;
+    matrix_view weight; /* PIECE_ELEMENTS, or one row */
+    matrix_view a;      /* [rank, in] */
+    matrix_view b;      /* [rows of the piece, rank] */
+} merge_work;
+
+typedef struct merge {
+    balora_adapter *adapter;
+    tensor_files base;
+    staging stage;
+    merge_work work;
+} merge;
+
+static int64_t piece_rows(const projection *part) {
+    return arith_min(part->out, arith_max(1, PIECE_ELEMENTS / part->in));
+}
+
+static void place_work(merge_work *work, const balora_adapter *adapter) {
+    int64_t weight = 0, a = 0, b = 0;
+    for (int64_t i = 0; i < adapter->module_count; i++) {
+        const projection *part = adapter->modules[i].projection;
+        weight = arith_max(weight, piece_rows(part) * part->in);
+        a = arith_max(a, adapter->rank * part->in);
+        b = arith_max(b, adapter->rank * piece_rows(part));
+    }
+    work->weight = arena_place(&work->memory, BALORA_F64, 1, weight);
+    work->a = arena_place(&work->memory, BALORA_F64, 1, a);
+    work->b = arena_place(&work->memory, BALORA_F64, 1, b);
+}
+
+/* weight += scale b a, for rows [first, first + weight.rows) of b. */
+static balora_status add_product(const merge *self, matrix_view weight, matrix_view a, matrix_view b,
+                                 int64_t first, double scale) {
+    const backend_ops *ops = self->adapter->model->device.ops;
+    backend_queue *queue = self->adapter->queue;
+    matrix_view wide_a = view_reshape(self->work.a, a.rows, a.cols);
+    matrix_view wide_b = view_reshape(self->work.b, weight.rows, b.cols);
+    STATUS_TRY(ops->copy(queue, wide_a, a));
+    STATUS_TRY(ops->copy(queue, wide_b, view_rows(b, first, weight.rows)));
+    return ops->gemm(queue, 0, 0, scale, wide_b, wide_a, 1, weight);
+}
+
+static balora_status write_adapted(merge *self, safetensors_writer *writer, const tensor_place *place,
+                                   const adapter_module *module) {
+    const projection *part = module->projection;
+    int64_t step = piece_rows(part);
+    for (int64_t row = 0; row < part->out; row += step) {
+        int64_t rows = arith_min(step, part->out - row);
+        matrix_view weight = view_reshape(self->work.weight, rows, part->in);
+        STATUS_TRY(staging_read(&self->stage, place, row * part->in, weight, false));
+        STATUS_TRY(add_product(self, weight, module->a, module->b, row, self->adapter->scale));
+        if (self->adapter->has_initial)
+            STATUS_TRY(add_product(self, weight, module->a0, module->b0, row, -self->adapter->scale));
+        STATUS_TRY(staging_write(&self->stage, writer, place->entry->name, weight, place->entry->dtype));
+    }
+    return BALORA_OK;
+}
+
+static balora_status write_unchanged(merge *self, safetensors_writer *writer, const tensor_place *place) {
+    for (uint64_t offset = 0, bytes; offset < place->entry->bytes; offset += bytes) {
+        bytes = place->entry->bytes - offset;
+        if (bytes > (uint64_t)STAGING_BYTES)
+            bytes = (uint64_t)STAGING_BYTES;
+        STATUS_TRY(safetensors_read_part(place->file, place->entry, offset, bytes, self->stage.host));
+        STATUS_TRY(safetensors_write(writer, self->stage.host, bytes));
+    }
+    return BALORA_OK;
+}
+
+static const adapter_module *find_adapted(const balora_adapter *adapter, const char *name) {
+    size_t length = strlen(name), suffix = sizeof weight_suffix - 1;
+    if (length <= suffix || strcmp(name + length - suffix, weight_suffix) != 0)
+        return NULL;
+    length -= suffix;
+    for (int64_t i = 0; i < adapter->module_count; i++) {
+        const char *module = adapter->modules[i].name;
+        if (strlen(module) == length && memcmp(module, name, length) == 0)
+            return &adapter->modules[i];
+    }
+    return NULL;
+}
+
+/* The trained tensor of method full. A file may hold the head beside the embedding that it is tied to. */
+static const named_tensor *find_trained(const balora_adapter *adapter, const char *name) {
+    if (adapter->model->config.tied_embeddings && strcmp(name, head_name) == 0)
+        name = embedding_name;
+    for (int64_t i = 0; i < adapter->full.tensor_count; i++)
+        if (strcmp(adapter->full.tensors[i].name, name) == 0)
+            return &adapter->full.tensors[i];
+    return NULL;
+}
+
+static balora_status write_tensor(merge *self, safetensors_writer *writer, const tensor_place *place) {
+    const char *name = place->entry->name;
+    tensor_place named;
+    /* A shard may hold tensors that the index does not send there; nobody reads them. */
+    bool is_read = tensor_files_find(&self->base, name, &named) && named.entry == place->entry;
+    const adapter_module *module = is_read ? find_adapted(self->adapter, name) : NULL;
+    const named_tensor *trained = is_read ? find_trained(self->adapter, name) : NULL;
+    STATUS_TRY(context_poll(self->adapter->model->context));
+    if (module == NULL && trained == NULL)
+        return write_unchanged(self, writer, place);
+    /* The files may have changed since the model was opened. */
+    const projection *part = module != NULL ? module->projection : NULL;
+    int64_t shape[2] = {part != NULL ? part->out : trained->view.rows,
+                        part != NULL ? part->in : trained->view.cols};
+    int32_t rank = part != NULL ? 2 : trained->rank;
+    STATUS_TRY(tensor_files_expect(&self->base, name, rank, rank == 1 ? shape + 1 : shape, &named));
+    if (module != NULL)
+        return write_adapted(self, writer, place, module);
+    return staging_write(&self->stage, writer, name, trained->view, place->entry->dtype);
+}
+
+static balora_status list_tensors(const safetensors_file *file, safetensors_tensor *out) {
+    for (int64_t i = 0; i < file->count; i++) {
+        const safetensors_entry *entry = &file->entries[i];
+        if (entry->dtype == BALORA_DTYPE_AUTO)
+            return status_fail(BALORA_ERROR_UNSUPPORTED,
+                               "%s: tensor \"%s\" holds %s numbers, which cannot be written", file->file.path,
+                               entry->name, entry->type_name);
+        out[i] = (safetensors_tensor){.name = entry->name, .dtype = entry->dtype, .rank = entry->rank};
+        memcpy(out[i].shape, entry->shape, sizeof entry->shape);
+    }
+    return BALORA_OK;
+}
+
+static balora_status write_shard(merge *self, const safetensors_file *file, const char *path) {
+    allocator *memory = self->base.memory;
+    safetensors_tensor *tensors;
+    safetensors_writer writer = {0};
+    STATUS_TRY(memory_zeroed(memory, &tensors, (size_t)file->count, sizeof *tensors, "a list of tensors"));
+    balora_status status;
+    STATUS_GOTO(list_tensors(file, tensors));
+    STATUS_GOTO(safetensors_create(&writer, memory, path, tensors, file->count, file->metadata));
+    for (int64_t i; (i = safetensors_next(&writer)) >= 0;)
+        STATUS_GOTO(write_tensor(self, &writer, &(tensor_place){file, &file->entries[i]}));
+    status = safetensors_publish(&writer);
+fail:
+    safetensors_abandon(&writer);
+    memory_free(memory, tensors);
+    return status;
+}
+
+static balora_status write_weights(merge *self, const merge_folder *folder) {
+    for (int64_t i = 0; i < self->base.shard_count; i++) {
+        char *path;
+        STATUS_TRY(file_join(self->base.memory, &path, folder->staging, self->base.shard_names[i]));
+        balora_status status = write_shard(self, &self->base.shards[i], path);
+        memory_free(self->base.memory, path);
+        STATUS_TRY(status);
+    }
+    return BALORA_OK;
+}
+
+static balora_status prepare(merge *self, allocator *memory) {
+    balora_model *model = self->adapter->model;
+    STATUS_TRY(tensor_files_open(&self->base, memory, model->folder, "model"));
+    STATUS_TRY(staging_create(&self->stage, memory, &model->device, self->adapter->queue));
+    if (self->adapter->module_count == 0)
+        return BALORA_OK;
+    place_work(&self->work, self->adapter);
+    STATUS_TRY(arena_allocate(&self->work.memory, &model->device));
+    place_work(&self->work, self->adapter);
+    return BALORA_OK;
+}
+
+balora_status adapter_merge(balora_adapter *adapter, const char *folder) {
+    balora_model *model = adapter->model;
+    allocator *memory = &model->context->memory;
+    merge self = {.adapter = adapter};
+    merge_folder target = {0};
+    balora_status status;
+    STATUS_GOTO(prepare(&self, memory));
+    STATUS_GOTO(merge_folder_create(&target, memory, folder, &self.base));
+    STATUS_GOTO(write_weights(&self, &target));
+    STATUS_GOTO(merge_folder_copy(&target, self.stage.host, STAGING_BYTES));
+    status = merge_folder_publish(&target);
+fail:
+    merge_folder_abandon(&target);
+    arena_free(&self.work.memory);
+    staging_free(&self.stage);
+    tensor_files_close(&self.base);
+    return status;
+}

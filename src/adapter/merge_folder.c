@@ -1,0 +1,196 @@
+#include "adapter/merge_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/status.h"
+
+#define INDEX_NAME  "model.safetensors.index.json"
+#define SINGLE_NAME "model.safetensors"
+
+/* What belongs to a model folder beside its weights, in the order of publication: config.json makes it
+ * complete. */
+static const char *const copied_names[] = {INDEX_NAME,
+                                           "tokenizer.json",
+                                           "tokenizer.model",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "added_tokens.json",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "chat_template.jinja",
+                                           "chat_template.json",
+                                           "generation_config.json",
+                                           "config.json"};
+
+#define COPIED_COUNT (sizeof copied_names / sizeof copied_names[0])
+
+static balora_status io_failure(const char *verb, const char *path) {
+    return status_fail_native(BALORA_ERROR_IO, BALORA_ORIGIN_LIBC, errno, "%s: cannot %s", path, verb);
+}
+
+static bool is_same_folder(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+static balora_status check_place(const merge_folder *self) {
+    if (is_same_folder(self->path, self->base->folder))
+        return status_fail(
+            BALORA_ERROR_ARGUMENT,
+            "%s: the merged model cannot take the place of its own base; choose another folder", self->path);
+    if (file_exists(self->path) && !file_is_folder(self->path))
+        return status_fail(BALORA_ERROR_ARGUMENT, "%s: expected a folder, or nothing there, but it is a file",
+                           self->path);
+    if (!self->base->has_index)
+        return BALORA_OK;
+    char *single;
+    STATUS_TRY(file_join(self->memory, &single, self->path, SINGLE_NAME));
+    bool shadowed = file_exists(single);
+    memory_free(self->memory, single);
+    if (shadowed)
+        return status_fail(BALORA_ERROR_ARGUMENT,
+                           "%s holds a " SINGLE_NAME
+                           ", which readers would take instead of the new shards; choose an empty "
+                           "folder",
+                           self->path);
+    return BALORA_OK;
+}
+
+static balora_status make_staging(merge_folder *self) {
+    size_t capacity = strlen(self->path) + 32;
+    char *name;
+    STATUS_TRY(memory_new(self->memory, &name, capacity, 1, "a temporary folder's name"));
+    snprintf(name, capacity, "%s.tmp-%ld", self->path, (long)getpid());
+    balora_status status = file_make_folder(name);
+    if (status == BALORA_OK)
+        self->staging = name;
+    else
+        memory_free(self->memory, name);
+    return status;
+}
+
+balora_status merge_folder_create(merge_folder *out, allocator *memory, const char *path,
+                                  const tensor_files *base) {
+    *out = (merge_folder){.memory = memory, .base = base};
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    if (length == 0)
+        return status_fail(BALORA_ERROR_ARGUMENT, "the folder of the merged model has an empty name");
+    STATUS_TRY(memory_string_n(memory, &out->path, path, length));
+    STATUS_TRY(check_place(out));
+    return make_staging(out);
+}
+
+static balora_status copy_file(const merge_folder *self, const char *from, const char *to, void *block,
+                               uint64_t block_bytes) {
+    file_reader reader;
+    file_writer writer;
+    STATUS_TRY(file_open(&reader, self->memory, from));
+    balora_status status = file_create(&writer, self->memory, to);
+    for (uint64_t offset = 0, bytes; status == BALORA_OK && offset < reader.bytes; offset += bytes) {
+        bytes = reader.bytes - offset < block_bytes ? reader.bytes - offset : block_bytes;
+        status = file_read_at(&reader, offset, block, bytes);
+        if (status == BALORA_OK)
+            status = file_write(&writer, block, bytes);
+    }
+    file_close(&reader);
+    if (status == BALORA_OK)
+        return file_publish(&writer);
+    file_abandon(&writer);
+    return status;
+}
+
+balora_status merge_folder_copy(const merge_folder *self, void *block, int64_t block_bytes) {
+    for (size_t i = 0; i < COPIED_COUNT; i++) {
+        char *from = NULL, *to = NULL;
+        if (strcmp(copied_names[i], INDEX_NAME) == 0 && !self->base->has_index)
+            continue;
+        balora_status status = file_join(self->memory, &from, self->base->folder, copied_names[i]);
+        if (status == BALORA_OK)
+            status = file_join(self->memory, &to, self->staging, copied_names[i]);
+        if (status == BALORA_OK && file_exists(from))
+            status = copy_file(self, from, to, block, (uint64_t)block_bytes);
+        memory_free(self->memory, from);
+        memory_free(self->memory, to);
+        STATUS_TRY(status);
+    }
+    return BALORA_OK;
+}
+
+/* The parent of the folder, or the folder itself, reaches the disk with its entries. */
+static balora_status sync_folder(const char *path) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    balora_status status = descriptor < 0 || fsync(descriptor) != 0 ? io_failure("sync", path) : BALORA_OK;
+    if (descriptor >= 0)
+        close(descriptor);
+    return status;
+}
+
+static balora_status sync_parent(const merge_folder *self) {
+    const char *slash = strrchr(self->path, '/');
+    char *parent;
+    size_t length = slash == NULL ? 1 : (size_t)(slash - self->path) + (slash == self->path);
+    STATUS_TRY(memory_string_n(self->memory, &parent, slash == NULL ? "." : self->path, length));
+    balora_status status = sync_folder(parent);
+    memory_free(self->memory, parent);
+    return status;
+}
+
+static balora_status move_file(const merge_folder *self, const char *name) {
+    char *from = NULL, *to = NULL;
+    balora_status status;
+    STATUS_GOTO(file_join(self->memory, &from, self->staging, name));
+    STATUS_GOTO(file_join(self->memory, &to, self->path, name));
+    if (rename(from, to) != 0 && errno != ENOENT)
+        status = io_failure("move the new file to", to);
+fail:
+    memory_free(self->memory, from);
+    memory_free(self->memory, to);
+    return status;
+}
+
+static balora_status move_files(const merge_folder *self) {
+    for (int64_t i = 0; i < self->base->shard_count; i++)
+        STATUS_TRY(move_file(self, self->base->shard_names[i]));
+    for (size_t i = 0; i < COPIED_COUNT; i++)
+        STATUS_TRY(move_file(self, copied_names[i]));
+    return sync_folder(self->path);
+}
+
+balora_status merge_folder_publish(merge_folder *self) {
+    if (file_exists(self->path))
+        return move_files(self);
+    if (rename(self->staging, self->path) != 0)
+        return io_failure("move the new folder to", self->path);
+    return sync_parent(self);
+}
+
+/* The staging folder holds plain files only. */
+static void remove_staging(const merge_folder *self) {
+    DIR *folder = opendir(self->staging);
+    if (folder == NULL)
+        return;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
+    rmdir(self->staging);
+}
+
+void merge_folder_abandon(merge_folder *self) {
+    if (self->memory == NULL)
+        return;
+    if (self->staging != NULL)
+        remove_staging(self);
+    memory_free(self->memory, self->staging);
+    memory_free(self->memory, self->path);
+    *self = (merge_folder){0};
+}
