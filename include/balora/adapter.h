@@ -1,10 +1,11 @@
 /*
- * What is trained: low-rank factors beside a model's projections, or with BALORA_METHOD_FULL a copy of every weight.
+ * What is trained: low-rank factors beside a model's projections, or with BALORA_METHOD_FULL a copy of every
+ * weight.
  *
- * A linear layer with weight W [out, in] becomes  W + s (B A - B0 A0)  with A [rank, in], B [out, rank] trained,
- * A0, B0 their initial values (zero contribution for plain LoRA) and s = alpha / rank, or alpha / sqrt(rank) with
- * rank-stabilised LoRA. So the adapted model equals the pre-trained one at the start, W is never changed, and the
- * result is a plain LoRA of rank 2 rank (PiSSA: arXiv 2404.02948).
+ * A linear layer with weight W [out, in] becomes  W + s (B A - B0 A0)  with A [rank, in], B [out, rank]
+ * trained, A0, B0 their initial values (zero contribution for plain LoRA) and s = alpha / rank, or alpha /
+ * sqrt(rank) with rank-stabilised LoRA. So the adapted model equals the pre-trained one at the start, W is
+ * never changed, and the result is a plain LoRA of rank 2 rank (PiSSA: arXiv 2404.02948).
  */
 #ifndef BALORA_ADAPTER_H
 #define BALORA_ADAPTER_H
@@ -19,28 +20,29 @@ typedef struct balora_adapter_options {
     int32_t use_rslora; /* 1: s = alpha / sqrt(rank) */
     int64_t rank;       /* 1 to the smallest side of a targeted weight */
     double alpha;       /* greater than 0 */
-    const char *target_modules; /* comma-separated names such as "q_proj,v_proj", or "all-linear"; NULL: all-linear */
+    const char *
+        target_modules; /* comma-separated names such as "q_proj,v_proj", or "all-linear"; NULL: all-linear */
     uint64_t seed;      /* of A in plain LoRA, and of the start of PiSSA's iteration */
     int32_t full_svd;   /* 1: PiSSA by a full SVD of each weight instead of subspace iteration */
     int32_t reserved;
 } balora_adapter_options;
 
-#define BALORA_ADAPTER_OPTIONS_INIT                                                                            \
-    {sizeof(balora_adapter_options), BALORA_METHOD_BA_LORA, 0, 16, 16.0, NULL, 0, 0, 0}
+#define BALORA_ADAPTER_OPTIONS_INIT                                                                          \
+    { sizeof(balora_adapter_options), BALORA_METHOD_BA_LORA, 0, 16, 16.0, NULL, 0, 0, 0 }
 
 /*
- * Make a new adapter on a model; the model is kept alive. PiSSA computes the leading singular vectors of every targeted
- * weight here, with relative errors of the singular values of at most 1e-4.
- * Errors: ARGUMENT (rank, alpha, no module matches: the message lists the names there are), MEMORY, NUMERIC (a weight
- * is not finite), CANCELLED, ABI. Since 0.1.
+ * Make a new adapter on a model; the model is kept alive. PiSSA computes the leading singular vectors of
+ * every targeted weight here, with relative errors of the singular values of at most 1e-4. Errors: ARGUMENT
+ * (rank, alpha, no module matches: the message lists the names there are), MEMORY, NUMERIC (a weight is not
+ * finite), CANCELLED, ABI. Since 0.1.
  */
 BALORA_API balora_status balora_adapter_create(balora_adapter **out, balora_model *model,
                                                const balora_adapter_options *options);
 
 /*
- * Open a PEFT LoRA adapter folder (adapter_config.json, adapter_model.safetensors): to go on training, evaluate or
- * merge. Keys of its configuration that this version cannot honour are BALORA_ERROR_UNSUPPORTED, naming the key.
- * Errors: as balora_model_open, MISMATCH (a module that the model lacks, a shape). Since 0.1.
+ * Open a PEFT LoRA adapter folder (adapter_config.json, adapter_model.safetensors): to go on training,
+ * evaluate or merge. Keys of its configuration that this version cannot honour are BALORA_ERROR_UNSUPPORTED,
+ * naming the key. Errors: as balora_model_open, MISMATCH (a module that the model lacks, a shape). Since 0.1.
  */
 BALORA_API balora_status balora_adapter_open(balora_adapter **out, balora_model *model, const char *folder);
 
@@ -48,17 +50,18 @@ BALORA_API balora_status balora_adapter_open(balora_adapter **out, balora_model 
 BALORA_API void balora_adapter_free(balora_adapter *adapter);
 
 /*
- * Write a PEFT folder that loads on the untouched base model: plain LoRA, of rank 2 rank where the initial factors
- * count. Each file appears whole or not at all. `base_model` is what adapter_config.json names as base, NULL for the
- * folder that the model was opened from. A non-finite factor is BALORA_ERROR_NUMERIC and nothing is written.
- * Errors: STATE (method full: use balora_adapter_merge), IO, NUMERIC. Since 0.1.
+ * Write a PEFT folder that loads on the untouched base model: plain LoRA, of rank 2 rank where the initial
+ * factors count. Each file appears whole or not at all. `base_model` is what adapter_config.json names as
+ * base, NULL for the folder that the model was opened from. A non-finite factor is BALORA_ERROR_NUMERIC and
+ * nothing is written. Errors: STATE (method full: use balora_adapter_merge), IO, NUMERIC. Since 0.1.
  */
-BALORA_API balora_status balora_adapter_save(balora_adapter *adapter, const char *folder, const char *base_model);
+BALORA_API balora_status balora_adapter_save(balora_adapter *adapter, const char *folder,
+                                             const char *base_model);
 
 /*
- * Write a model folder with the adapter merged into the weights (for method full: the trained weights): the files of the
- * base's folder with the same names, shards and storage types, configuration and tokenizer copied. `folder` must not be
- * the base's own. Errors: ARGUMENT, IO, NUMERIC, FORMAT. Since 0.1.
+ * Write a model folder with the adapter merged into the weights (for method full: the trained weights): the
+ * files of the base's folder with the same names, shards and storage types, configuration and tokenizer
+ * copied. `folder` must not be the base's own. Errors: ARGUMENT, IO, NUMERIC, FORMAT. Since 0.1.
  */
 BALORA_API balora_status balora_adapter_merge(balora_adapter *adapter, const char *folder);
 
@@ -74,10 +77,12 @@ typedef struct balora_adapter_information {
     double creation_seconds;      /* of balora_adapter_create, SVDs included */
 } balora_adapter_information;
 
-#define BALORA_ADAPTER_INFORMATION_INIT {sizeof(balora_adapter_information), 0, 0, 0, 0.0, 0, 0, 0, 0.0}
+#define BALORA_ADAPTER_INFORMATION_INIT                                                                      \
+    { sizeof(balora_adapter_information), 0, 0, 0, 0.0, 0, 0, 0, 0.0 }
 
 /* Facts of an adapter. Errors: ARGUMENT, ABI. Since 0.1. */
-BALORA_API balora_status balora_adapter_describe(const balora_adapter *adapter, balora_adapter_information *out);
+BALORA_API balora_status balora_adapter_describe(const balora_adapter *adapter,
+                                                 balora_adapter_information *out);
 
 BALORA_END_DECLS
 

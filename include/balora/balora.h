@@ -1,10 +1,11 @@
 /*
  * libbalora: fine-tune language models with BA-LoRA. Include this one header.
  *
- * Conventions: functions return balora_status; results come through pointers that stand first and are NULL (or
- * untouched, for structs) after a failure. Handles are freed with balora_X_free, which takes NULL, in any order:
- * children keep their parents alive. Strings are UTF-8. Option structs begin with their size: start from their _INIT
- * macro. Pointers that a function returns are borrowed from the handle unless it says "owned".
+ * Conventions: functions return balora_status; results come through pointers that stand first and are NULL
+ * (or untouched, for structs) after a failure. Handles are freed with balora_X_free, which takes NULL, in any
+ * order: children keep their parents alive. Strings are UTF-8. Option structs begin with their size: start
+ * from their _INIT macro. Pointers that a function returns are borrowed from the handle unless it says
+ * "owned".
  */
 #ifndef BALORA_H
 #define BALORA_H

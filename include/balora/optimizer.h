@@ -13,11 +13,12 @@ typedef struct balora_optimizer_options {
     double weight_decay; /* 0 or more, multiplied by the learning rate */
 } balora_optimizer_options;
 
-#define BALORA_OPTIMIZER_OPTIONS_INIT {sizeof(balora_optimizer_options), 0.9, 0.999, 1e-8, 0.0}
+#define BALORA_OPTIMIZER_OPTIONS_INIT                                                                        \
+    { sizeof(balora_optimizer_options), 0.9, 0.999, 1e-8, 0.0 }
 
 /*
- * Make an optimizer for an adapter's trainable parameters: two F32 moments each. The adapter is kept alive; an optimizer
- * serves one trainer at a time. Errors: ARGUMENT, MEMORY, ABI. Since 0.1.
+ * Make an optimizer for an adapter's trainable parameters: two F32 moments each. The adapter is kept alive;
+ * an optimizer serves one trainer at a time. Errors: ARGUMENT, MEMORY, ABI. Since 0.1.
  */
 BALORA_API balora_status balora_optimizer_create(balora_optimizer **out, balora_adapter *adapter,
                                                  const balora_optimizer_options *options);

@@ -25,7 +25,7 @@ enum {
 enum {
     BALORA_OPTION_INTEGER = 10,
     BALORA_OPTION_NUMBER = 20,
-    BALORA_OPTION_FLAG = 30,  /* "0" or "1", "false" or "true" */
+    BALORA_OPTION_FLAG = 30,   /* "0" or "1", "false" or "true" */
     BALORA_OPTION_CHOICE = 40, /* one of `choices` */
     BALORA_OPTION_TEXT = 50
 };
@@ -41,24 +41,28 @@ typedef struct balora_option_description {
     const char *help;          /* one line, English */
 } balora_option_description;
 
-#define BALORA_OPTION_DESCRIPTION_INIT {sizeof(balora_option_description), NULL, 0, 0, NULL, NULL, 0, 0, NULL}
+#define BALORA_OPTION_DESCRIPTION_INIT                                                                       \
+    { sizeof(balora_option_description), NULL, 0, 0, NULL, NULL, 0, 0, NULL }
 
 /*
- * The index-th option of a struct (BALORA_OPTIONS_...), from 0; BALORA_DONE behind the last. Strings have static
- * storage. Any thread. Errors: ARGUMENT, ABI. Since 0.1.
+ * The index-th option of a struct (BALORA_OPTIONS_...), from 0; BALORA_DONE behind the last. Strings have
+ * static storage. Any thread. Errors: ARGUMENT, ABI. Since 0.1.
  */
-BALORA_API balora_status balora_options_describe(int32_t options, int64_t index, balora_option_description *out);
+BALORA_API balora_status balora_options_describe(int32_t options, int64_t index,
+                                                 balora_option_description *out);
 
 /*
- * Set a field of an option struct by key. `object` points to the struct that `options` names, with its struct_size set.
- * Text values are borrowed: they must live until the struct was used. Errors: NOT_FOUND (the message names the nearest
- * key), ARGUMENT (what was expected), ABI. Since 0.1.
+ * Set a field of an option struct by key. `object` points to the struct that `options` names, with its
+ * struct_size set. Text values are borrowed: they must live until the struct was used. Errors: NOT_FOUND (the
+ * message names the nearest key), ARGUMENT (what was expected), ABI. Since 0.1.
  */
-BALORA_API balora_status balora_options_set(int32_t options, void *object, const char *key, const char *value);
+BALORA_API balora_status balora_options_set(int32_t options, void *object, const char *key,
+                                            const char *value);
 
-/* The field's value as text into `buffer` (always closed with NUL; BALORA_ERROR_ARGUMENT when it does not fit). Since 0.1. */
-BALORA_API balora_status balora_options_get(int32_t options, const void *object, const char *key, char *buffer,
-                                            uint64_t capacity);
+/* The field's value as text into `buffer` (always closed with NUL; BALORA_ERROR_ARGUMENT when it does not
+ * fit). Since 0.1. */
+BALORA_API balora_status balora_options_get(int32_t options, const void *object, const char *key,
+                                            char *buffer, uint64_t capacity);
 
 BALORA_END_DECLS
 

@@ -26,11 +26,11 @@ enum {
     BALORA_ERROR_UNSUPPORTED = 130, /* valid, but this version cannot do it */
     BALORA_ERROR_CANCELLED = 140,   /* balora_context_cancel, or a callback asked to stop */
 
-    BALORA_ERROR_MEMORY = 200,   /* an allocation failed */
-    BALORA_ERROR_IO = 210,       /* the operating system refused a read or write */
+    BALORA_ERROR_MEMORY = 200,    /* an allocation failed */
+    BALORA_ERROR_IO = 210,        /* the operating system refused a read or write */
     BALORA_ERROR_NOT_FOUND = 220, /* a file, tensor or key that must be there is not */
-    BALORA_ERROR_FORMAT = 230,   /* a file breaks its format's rules */
-    BALORA_ERROR_MISMATCH = 240, /* two inputs are valid but do not belong together (shapes, vocabularies) */
+    BALORA_ERROR_FORMAT = 230,    /* a file breaks its format's rules */
+    BALORA_ERROR_MISMATCH = 240,  /* two inputs are valid but do not belong together (shapes, vocabularies) */
 
     BALORA_ERROR_NUMERIC = 300, /* a non-finite value, or an iteration that did not converge */
     BALORA_ERROR_BACKEND = 310, /* a numerical library or the device failed: see origin and native code */
@@ -45,12 +45,13 @@ enum {
     BALORA_ORIGIN_JSON = 30    /* native code: byte position */
 };
 
-/* Short name of a code, such as "BALORA_ERROR_FORMAT"; "unknown status" for others. Static storage. Since 0.1. */
+/* Short name of a code, such as "BALORA_ERROR_FORMAT"; "unknown status" for others. Static storage. Since
+ * 0.1. */
 BALORA_API const char *balora_status_name(balora_status status);
 
 /*
- * Detail of this thread's last failure: what, where, what was expected, what to do. Never NULL; empty before the
- * first failure. Borrowed: valid until the next failing call of this thread. Since 0.1.
+ * Detail of this thread's last failure: what, where, what was expected, what to do. Never NULL; empty before
+ * the first failure. Borrowed: valid until the next failing call of this thread. Since 0.1.
  */
 BALORA_API const char *balora_error_message(void);
 

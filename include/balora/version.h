@@ -10,7 +10,8 @@
 #define BALORA_VERSION_MINOR 1
 #define BALORA_VERSION_PATCH 0
 
-/* Raised when a released symbol or struct changes incompatibly; fields appended to option structs do not count. */
+/* Raised when a released symbol or struct changes incompatibly; fields appended to option structs do not
+ * count. */
 #define BALORA_ABI_VERSION 0
 
 BALORA_BEGIN_DECLS

@@ -24,11 +24,12 @@ static balora_status list_modules(balora_adapter *adapter, const adapter_shape *
         for (int p = 0; p < PROJECTION_COUNT; p++)
             adapter->module_count += selected(adapter, shape, layer, p, name);
     if (adapter->module_count == 0)
-        return status_fail(BALORA_ERROR_ARGUMENT,
-                           "target_modules selects nothing; this model has q_proj, k_proj, v_proj, o_proj, gate_proj, "
-                           "up_proj, down_proj (or all-linear)");
-    STATUS_TRY(memory_zeroed(&adapter->model->context->memory, &adapter->modules, (size_t)adapter->module_count,
-                             sizeof *adapter->modules, "a table of modules"));
+        return status_fail(
+            BALORA_ERROR_ARGUMENT,
+            "target_modules selects nothing; this model has q_proj, k_proj, v_proj, o_proj, gate_proj, "
+            "up_proj, down_proj (or all-linear)");
+    STATUS_TRY(memory_zeroed(&adapter->model->context->memory, &adapter->modules,
+                             (size_t)adapter->module_count, sizeof *adapter->modules, "a table of modules"));
     adapter_module *module = adapter->modules;
     for (int64_t layer = 0; layer < layers; layer++)
         for (int p = 0; p < PROJECTION_COUNT; p++) {
@@ -36,7 +37,7 @@ static balora_status list_modules(balora_adapter *adapter, const adapter_shape *
                 continue;
             const projection *part = &adapter->model->projections[p];
             int64_t limit = part->in < part->out ? part->in : part->out;
-            if (adapter->rank > limit)
+            if (adapter->rank > limit && !shape->any_rank)
                 return status_fail(BALORA_ERROR_ARGUMENT, "rank is %lld; %s [%lld, %lld] allows 1 to %lld",
                                    (long long)adapter->rank, name, (long long)part->out, (long long)part->in,
                                    (long long)limit);
@@ -68,7 +69,8 @@ static void place_initial(balora_adapter *adapter, arena *plan) {
 
 static void place_packed(balora_adapter *adapter, arena *plan) {
     int64_t rows = packed_rows(adapter);
-    memset(adapter->groups, 0, (size_t)(adapter->model->config.layers * GROUP_COUNT) * sizeof *adapter->groups);
+    memset(adapter->groups, 0,
+           (size_t)(adapter->model->config.layers * GROUP_COUNT) * sizeof *adapter->groups);
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *module = &adapter->modules[i];
         low_rank_group *group = &adapter->groups[module->layer * GROUP_COUNT + module->projection->group];
@@ -107,8 +109,9 @@ static balora_status take_zeroed(balora_adapter *adapter, arena *memory) {
 static balora_status take_low_rank(balora_adapter *adapter, const adapter_shape *shape) {
     balora_model *model = adapter->model;
     STATUS_TRY(list_modules(adapter, shape));
-    STATUS_TRY(memory_zeroed(&model->context->memory, &adapter->groups, (size_t)(model->config.layers * GROUP_COUNT),
-                             sizeof *adapter->groups, "a table of low-rank groups"));
+    STATUS_TRY(memory_zeroed(&model->context->memory, &adapter->groups,
+                             (size_t)(model->config.layers * GROUP_COUNT), sizeof *adapter->groups,
+                             "a table of low-rank groups"));
     place_factors(adapter, &adapter->parameters, false);
     STATUS_TRY(take_zeroed(adapter, &adapter->parameters));
     place_factors(adapter, &adapter->parameters, false);
@@ -125,7 +128,8 @@ static balora_status take_low_rank(balora_adapter *adapter, const adapter_shape 
 
 static balora_status take_full(balora_adapter *adapter) {
     balora_model *model = adapter->model;
-    STATUS_TRY(weights_create(&adapter->full, &model->context->memory, &model->device, &model->config, BALORA_F32));
+    STATUS_TRY(
+        weights_create(&adapter->full, &model->context->memory, &model->device, &model->config, BALORA_F32));
     STATUS_TRY(model->device.ops->fill_zero(adapter->queue, flat(&adapter->full.arena)));
     return weights_copy(&adapter->full, &model->weights, adapter->queue);
 }
@@ -207,15 +211,15 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
         const projection *part = adapter->modules[i].projection;
         out->trainable_parameters += adapter->rank * (part->in + part->out);
     }
-    out->device_bytes = adapter->parameters.bytes + adapter->gradients.bytes + adapter->initial.bytes +
-                        adapter->packed.bytes;
+    out->device_bytes =
+        adapter->parameters.bytes + adapter->gradients.bytes + adapter->initial.bytes + adapter->packed.bytes;
 }
 
 balora_status adapter_prepare_training(balora_adapter *adapter) {
     balora_model *model = adapter->model;
     if (is_full(adapter)) {
-        STATUS_TRY(weights_create(&adapter->full_gradients, &model->context->memory, &model->device, &model->config,
-                                  BALORA_F32));
+        STATUS_TRY(weights_create(&adapter->full_gradients, &model->context->memory, &model->device,
+                                  &model->config, BALORA_F32));
         return model->device.ops->fill_zero(adapter->queue, adapter_gradients(adapter));
     }
     place_factors(adapter, &adapter->gradients, true);
@@ -226,8 +230,9 @@ balora_status adapter_prepare_training(balora_adapter *adapter) {
     return BALORA_OK;
 }
 
-static balora_status refresh_module(const balora_adapter *adapter, backend_queue *queue, const adapter_module *module,
-                                    const low_rank_group *group, const low_rank_member *member) {
+static balora_status refresh_module(const balora_adapter *adapter, backend_queue *queue,
+                                    const adapter_module *module, const low_rank_group *group,
+                                    const low_rank_member *member) {
     const backend_ops *ops = adapter->model->device.ops;
     int64_t rank = adapter->rank;
     matrix_view a = view_rows(group->packed_a, member->first, rank);

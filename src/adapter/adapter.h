@@ -1,8 +1,8 @@
 /*
  * The adapter handle: low-rank factors on a model's projections, or a trained copy of every weight.
  *
- * All trained numbers lie in one flat F32 array, their gradients in another of the same layout, so that norm, clipping
- * and optimizer are each one call.
+ * All trained numbers lie in one flat F32 array, their gradients in another of the same layout, so that norm,
+ * clipping and optimizer are each one call.
  */
 #ifndef ADAPTER_ADAPTER_H
 #define ADAPTER_ADAPTER_H
@@ -49,12 +49,14 @@ struct balora_adapter {
     weights full_gradients; /* and of `gradients` */
 };
 
-balora_status adapter_create(balora_adapter **out, balora_model *model, const balora_adapter_options *options);
+balora_status adapter_create(balora_adapter **out, balora_model *model,
+                             const balora_adapter_options *options);
 balora_adapter *adapter_retain(balora_adapter *adapter);
 void adapter_release(balora_adapter *adapter); /* NULL is allowed */
 void adapter_describe(const balora_adapter *adapter, balora_adapter_information *out);
 
-/* Flat F32 vectors [1, n] of all trained numbers and their gradients. Padding between matrices is 0 in both. */
+/* Flat F32 vectors [1, n] of all trained numbers and their gradients. Padding between matrices is 0 in both.
+ */
 matrix_view adapter_parameters(const balora_adapter *adapter);
 matrix_view adapter_gradients(const balora_adapter *adapter);
 
@@ -71,6 +73,7 @@ typedef struct adapter_shape {
     int64_t rank;
     double alpha;
     bool has_initial;
+    bool any_rank; /* also one above the smallest side of a weight: files may hold such */
     /* Does the module take part? `name` as in adapter_module, `short_name` such as "q_proj". */
     bool (*selects)(const char *name, const char *short_name, const void *user);
     const void *user;

@@ -2,14 +2,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "adapter/adapter.h"
 #include "adapter/pissa.h"
+#include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
 
-/* Is `name` an entry of the comma-separated list? An entry may also be the end of the full name, behind a dot. */
+/* Is `name` an entry of the comma-separated list? An entry may also be the end of the full name, behind a
+ * dot. */
 static bool list_holds(const char *list, const char *full_name) {
     size_t full = strlen(full_name);
     for (const char *entry = list; *entry != '\0';) {
@@ -36,22 +37,25 @@ static balora_status check_targets(const balora_model *model, const char *list) 
         size_t length = strcspn(entry, ",");
         char one[128];
         if (length == 0 || length >= sizeof one)
-            return status_fail(BALORA_ERROR_ARGUMENT,
-                               "target_modules \"%s\": expected names separated by single commas, or all-linear", list);
+            return status_fail(
+                BALORA_ERROR_ARGUMENT,
+                "target_modules \"%s\": expected names separated by single commas, or all-linear", list);
         memcpy(one, entry, length);
         one[length] = '\0';
         bool found = false;
         for (int64_t layer = 0; layer < model->config.layers && !found; layer++)
             for (int p = 0; p < PROJECTION_COUNT && !found; p++) {
                 char name[128];
-                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)layer, model->projections[p].module);
+                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)layer,
+                         model->projections[p].module);
                 found = list_holds(one, name);
             }
         if (!found)
-            return status_fail(BALORA_ERROR_ARGUMENT,
-                               "target_modules: no module is called \"%s\"; this model has q_proj, k_proj, v_proj, "
-                               "o_proj, gate_proj, up_proj, down_proj (or all-linear)",
-                               one);
+            return status_fail(
+                BALORA_ERROR_ARGUMENT,
+                "target_modules: no module is called \"%s\"; this model has q_proj, k_proj, v_proj, "
+                "o_proj, gate_proj, up_proj, down_proj (or all-linear)",
+                one);
         entry += length + (entry[length] == ',');
     }
     return BALORA_OK;
@@ -62,7 +66,8 @@ static balora_status start_plain(balora_adapter *adapter, uint64_t seed, int64_t
     const adapter_module *module = &adapter->modules[index];
     int64_t count = module->a.rows * module->a.cols;
     float *host;
-    STATUS_TRY(memory_new(&adapter->model->context->memory, &host, (size_t)count, sizeof *host, "initial factors"));
+    STATUS_TRY(
+        memory_new(&adapter->model->context->memory, &host, (size_t)count, sizeof *host, "initial factors"));
     double bound = 1 / sqrt((double)module->a.cols);
     uint64_t stream = RANDOM_STREAM_FACTORS | (uint64_t)index << 8;
     for (int64_t i = 0; i < count; i++)
@@ -72,7 +77,8 @@ static balora_status start_plain(balora_adapter *adapter, uint64_t seed, int64_t
     return status;
 }
 
-static balora_status start_principal(balora_adapter *adapter, const balora_adapter_options *options, int64_t index) {
+static balora_status start_principal(balora_adapter *adapter, const balora_adapter_options *options,
+                                     int64_t index) {
     balora_model *model = adapter->model;
     const backend_ops *ops = model->device.ops;
     const adapter_module *module = &adapter->modules[index];
@@ -81,7 +87,8 @@ static balora_status start_principal(balora_adapter *adapter, const balora_adapt
                              .queue = adapter->queue,
                              .memory = &model->context->memory,
                              .name = module->name,
-                             .weight = view_rows(group->weight, module->projection->first, module->projection->out),
+                             .weight =
+                                 view_rows(group->weight, module->projection->first, module->projection->out),
                              .rank = adapter->rank,
                              .scale = adapter->scale,
                              .seed = options->seed,
@@ -91,12 +98,6 @@ static balora_status start_principal(balora_adapter *adapter, const balora_adapt
     STATUS_TRY(pissa_factors(&request));
     STATUS_TRY(ops->copy(adapter->queue, module->a, module->a0));
     return ops->copy(adapter->queue, module->b, module->b0);
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static balora_status fill(balora_adapter *adapter, const balora_adapter_options *options) {
@@ -109,8 +110,9 @@ static balora_status fill(balora_adapter *adapter, const balora_adapter_options 
     return adapter->model->device.ops->synchronize(adapter->queue);
 }
 
-balora_status adapter_create(balora_adapter **out, balora_model *model, const balora_adapter_options *options) {
-    double begin = seconds_now();
+balora_status adapter_create(balora_adapter **out, balora_model *model,
+                             const balora_adapter_options *options) {
+    double begin = clock_seconds();
     adapter_shape shape = {.method = options->method,
                            .use_rslora = options->use_rslora,
                            .rank = options->rank,
@@ -128,7 +130,7 @@ balora_status adapter_create(balora_adapter **out, balora_model *model, const ba
         adapter_release(adapter);
         return status;
     }
-    adapter->creation_seconds = seconds_now() - begin;
+    adapter->creation_seconds = clock_seconds() - begin;
     *out = adapter;
     return BALORA_OK;
 }

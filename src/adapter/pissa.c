@@ -13,8 +13,8 @@
 #define OVERSAMPLING_FLOOR 16
 
 /*
- * The iteration runs on the smaller side of W: rows of `basis` are vectors of that side ("near"), rows of `image` their
- * images under W on the other ("far").
+ * The iteration runs on the smaller side of W: rows of `basis` are vectors of that side ("near"), rows of
+ * `image` their images under W on the other ("far").
  */
 typedef struct subspace {
     const pissa_request *request;
@@ -92,9 +92,9 @@ static double quadratic_form(const double *e, const double *s, int64_t size) {
 }
 
 /*
- * Ritz values t_i of G in the basis X, from Y = X G, and the bound |lambda_i - t_i| <= |r_i|^2 / gap_i (Kato, Temple)
- * with |r_i|^2 = |y_i|^2 - t_i^2 and the gap to the block's last Ritz value. Half of it, over t_i, is the relative error of
- * the singular value. *error gets the largest of the kept ones.
+ * Ritz values t_i of G in the basis X, from Y = X G, and the bound |lambda_i - t_i| <= |r_i|^2 / gap_i (Kato,
+ * Temple) with |r_i|^2 = |y_i|^2 - t_i^2 and the gap to the block's last Ritz value. Half of it, over t_i, is
+ * the relative error of the singular value. *error gets the largest of the kept ones.
  */
 static balora_status measure_error(subspace *self, double *error) {
     int64_t b = self->block;
@@ -136,10 +136,12 @@ static balora_status iterate(subspace *self, bool *converged) {
 }
 
 /* coefficients[i, :] = factor_i e_i, as F32. */
-static balora_status upload_coefficients(subspace *self, const double *vectors, const double *singular, bool far) {
+static balora_status upload_coefficients(subspace *self, const double *vectors, const double *singular,
+                                         bool far) {
     const pissa_request *request = self->request;
     float *host;
-    STATUS_TRY(memory_new(request->memory, &host, (size_t)(self->rank * self->block), sizeof *host, "coefficients"));
+    STATUS_TRY(
+        memory_new(request->memory, &host, (size_t)(self->rank * self->block), sizeof *host, "coefficients"));
     for (int64_t i = 0; i < self->rank; i++) {
         double root = sqrt(singular[i] / request->scale);
         double factor = !far ? root : singular[i] > 1e-12 * singular[0] ? root / singular[i] : 0;
@@ -159,7 +161,8 @@ static balora_status finish(subspace *self) {
     const backend_ops *ops = self->ops;
     int64_t b = self->block;
     double *vectors = self->host, *values = vectors + b * b;
-    STATUS_TRY(ops->gemm(self->queue, 0, self->near_is_input, 1, self->basis, request->weight, 0, self->image));
+    STATUS_TRY(
+        ops->gemm(self->queue, 0, self->near_is_input, 1, self->basis, request->weight, 0, self->image));
     STATUS_TRY(inner_products(self, self->image, self->image, self->small));
     STATUS_TRY(ops->eigh_top(self->queue, self->small, self->values, self->vectors));
     STATUS_TRY(download_view(self, vectors, self->vectors));
@@ -204,7 +207,8 @@ fail:
 
 static balora_status by_full_svd(const pissa_request *request) {
     const backend_ops *ops = request->device->ops;
-    int64_t out = request->weight.rows, in = request->weight.cols, side = arith_min(out, in), rank = request->rank;
+    int64_t out = request->weight.rows, in = request->weight.cols, side = arith_min(out, in),
+            rank = request->rank;
     arena memory = {0};
     matrix_view copy, u, s, vt, diagonal;
     float *singular = NULL, *host = NULL;
@@ -219,7 +223,8 @@ static balora_status by_full_svd(const pissa_request *request) {
             STATUS_GOTO(arena_allocate(&memory, request->device));
     }
     STATUS_GOTO(memory_new(request->memory, &singular, (size_t)side, sizeof *singular, "singular values"));
-    STATUS_GOTO(memory_zeroed(request->memory, &host, (size_t)(rank * rank), sizeof *host, "a diagonal matrix"));
+    STATUS_GOTO(
+        memory_zeroed(request->memory, &host, (size_t)(rank * rank), sizeof *host, "a diagonal matrix"));
     STATUS_GOTO(ops->copy(request->queue, copy, request->weight));
     STATUS_GOTO(ops->svd(request->queue, copy, u, s, vt));
     STATUS_GOTO(ops->download(request->queue, singular, s.buffer, s.offset, view_bytes(s)));
@@ -253,13 +258,15 @@ static balora_status check_finite(const pissa_request *request) {
     }
     for (int64_t row = 0; row < request->weight.rows; row += rows) {
         int64_t count = arith_min(rows, request->weight.rows - row);
-        STATUS_GOTO(ops->copy(request->queue, view_rows(piece, 0, count), view_rows(request->weight, row, count)));
+        STATUS_GOTO(
+            ops->copy(request->queue, view_rows(piece, 0, count), view_rows(request->weight, row, count)));
         STATUS_GOTO(ops->sum_squares(request->queue, view_rows(piece, 0, count), row == 0 ? 0 : 1, sum));
     }
     STATUS_GOTO(ops->download(request->queue, &total, sum.buffer, sum.offset, sizeof total));
     STATUS_GOTO(ops->synchronize(request->queue));
     if (!isfinite(total))
-        status = status_fail(BALORA_ERROR_NUMERIC, "%s: the weight holds a value that is not finite", request->name);
+        status = status_fail(BALORA_ERROR_NUMERIC, "%s: the weight holds a value that is not finite",
+                             request->name);
 fail:
     arena_free(&memory);
     return status;

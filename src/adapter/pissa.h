@@ -1,9 +1,10 @@
 /*
  * PiSSA's factors (Meng et al., arXiv 2404.02948): the r leading singular triples of W [out, in] as
- *   A0 = sqrt(S / s) V^T [r, in],   B0 = U sqrt(S / s) [out, r],   so that s B0 A0 is the best rank-r part of W.
+ *   A0 = sqrt(S / s) V^T [r, in],   B0 = U sqrt(S / s) [out, r],   so that s B0 A0 is the best rank-r part of
+ * W.
  *
- * Gram matrix, subspace iteration with oversampling until the error bound of every kept singular value is met, and a
- * Rayleigh-Ritz step on W itself, which frees the result from the Gram matrix's squared condition.
+ * Gram matrix, subspace iteration with oversampling until the error bound of every kept singular value is
+ * met, and a Rayleigh-Ritz step on W itself, which frees the result from the Gram matrix's squared condition.
  */
 #ifndef ADAPTER_PISSA_H
 #define ADAPTER_PISSA_H

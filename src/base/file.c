@@ -52,7 +52,8 @@ void file_close(file_reader *reader) {
 
 balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out, uint64_t bytes) {
     if (offset > reader->bytes || bytes > reader->bytes - offset)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: %llu bytes at offset %llu go beyond the file's end (%llu bytes)",
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: %llu bytes at offset %llu go beyond the file's end (%llu bytes)",
                            reader->path, (unsigned long long)bytes, (unsigned long long)offset,
                            (unsigned long long)reader->bytes);
     unsigned char *place = out;
@@ -64,8 +65,8 @@ balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out
         if (got < 0)
             return io_failure("read", reader->path);
         if (got == 0)
-            return status_fail(BALORA_ERROR_IO, "%s: the file became shorter while it was read (offset %llu)", reader->path,
-                               (unsigned long long)offset);
+            return status_fail(BALORA_ERROR_IO, "%s: the file became shorter while it was read (offset %llu)",
+                               reader->path, (unsigned long long)offset);
         place += got;
         offset += (uint64_t)got;
         bytes -= (uint64_t)got;
@@ -73,7 +74,8 @@ balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out
     return BALORA_OK;
 }
 
-balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, const char *path, uint64_t limit) {
+balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, const char *path,
+                            uint64_t limit) {
     *out = NULL;
     file_reader reader;
     STATUS_TRY(file_open(&reader, memory, path));
@@ -217,8 +219,8 @@ balora_status file_make_folder(const char *path) {
     char prefix[4096];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof prefix)
-        return status_fail(BALORA_ERROR_ARGUMENT, "a folder's path must have 1 to %zu bytes, not %zu", sizeof prefix - 1,
-                           length);
+        return status_fail(BALORA_ERROR_ARGUMENT, "a folder's path must have 1 to %zu bytes, not %zu",
+                           sizeof prefix - 1, length);
     for (size_t end = 1; end <= length; end++) {
         if (end < length && path[end] != '/')
             continue;
@@ -242,6 +244,6 @@ bool file_is_folder(const char *path) {
 }
 
 bool file_is_plain_name(const char *name) {
-    return name[0] != '\0' && strchr(name, '/') == NULL && strchr(name, '\\') == NULL && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
+    return name[0] != '\0' && strchr(name, '/') == NULL && strchr(name, '\\') == NULL &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }

@@ -21,7 +21,8 @@ void file_close(file_reader *reader); /* also on a zeroed reader, and twice */
 /* Exactly `bytes` bytes from `offset`; a shorter file is BALORA_ERROR_FORMAT. */
 balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out, uint64_t bytes);
 
-/* The whole file with a closing NUL after it (not counted in *bytes). More than `limit` bytes: BALORA_ERROR_FORMAT. */
+/* The whole file with a closing NUL after it (not counted in *bytes). More than `limit` bytes:
+ * BALORA_ERROR_FORMAT. */
 balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, const char *path, uint64_t limit);
 
 /* A file under construction: written beside its place, then synced and renamed over it. */

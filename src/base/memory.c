@@ -25,7 +25,8 @@ static void libc_release(void *block, uint64_t bytes, void *user) {
     free(block);
 }
 
-void memory_init(allocator *self, balora_allocate_callback allocate, balora_release_callback release, void *user) {
+void memory_init(allocator *self, balora_allocate_callback allocate, balora_release_callback release,
+                 void *user) {
     self->allocate = allocate != NULL ? allocate : libc_allocate;
     self->release = release != NULL ? release : libc_release;
     self->user = user;
@@ -47,8 +48,8 @@ balora_status memory_new(allocator *self, void *out, size_t count, size_t size, 
     memcpy(out, &none, sizeof none);
     size_t bytes, total;
     if (!arith_multiply(count, size, &bytes) || !arith_add(bytes, sizeof(block_header), &total))
-        return status_fail(BALORA_ERROR_MEMORY, "%s: %zu elements of %zu bytes overflow the address space", what, count,
-                           size);
+        return status_fail(BALORA_ERROR_MEMORY, "%s: %zu elements of %zu bytes overflow the address space",
+                           what, count, size);
     block_header *block = self->allocate(total, MEMORY_ALIGNMENT, self->user);
     if (block == NULL)
         return status_fail(BALORA_ERROR_MEMORY, "%s: the allocator refused %zu bytes", what, total);
@@ -67,7 +68,8 @@ balora_status memory_zeroed(allocator *self, void *out, size_t count, size_t siz
     return BALORA_OK;
 }
 
-balora_status memory_grow(allocator *self, void *block, size_t old_count, size_t new_count, size_t size, const char *what) {
+balora_status memory_grow(allocator *self, void *block, size_t old_count, size_t new_count, size_t size,
+                          const char *what) {
     void *old, *grown;
     memcpy(&old, block, sizeof old);
     STATUS_TRY(memory_new(self, &grown, new_count, size, what));

@@ -20,17 +20,19 @@ typedef struct allocator {
 } allocator;
 
 /* Start with the given callbacks; both NULL means the C library. */
-void memory_init(allocator *self, balora_allocate_callback allocate, balora_release_callback release, void *user);
+void memory_init(allocator *self, balora_allocate_callback allocate, balora_release_callback release,
+                 void *user);
 
-/* `count * size` zeroed bytes at *out, aligned to MEMORY_ALIGNMENT. Overflow or refusal: BALORA_ERROR_MEMORY, *out NULL.
- * A product of 0 gives a valid pointer. `what` names the purpose in the message. */
+/* `count * size` zeroed bytes at *out, aligned to MEMORY_ALIGNMENT. Overflow or refusal: BALORA_ERROR_MEMORY,
+ * *out NULL. A product of 0 gives a valid pointer. `what` names the purpose in the message. */
 balora_status memory_zeroed(allocator *self, void *out, size_t count, size_t size, const char *what);
 
 /* The same without clearing. */
 balora_status memory_new(allocator *self, void *out, size_t count, size_t size, const char *what);
 
 /* Grow a block made by this room from `old_count` to `new_count` elements, keeping its contents. */
-balora_status memory_grow(allocator *self, void *block, size_t old_count, size_t new_count, size_t size, const char *what);
+balora_status memory_grow(allocator *self, void *block, size_t old_count, size_t new_count, size_t size,
+                          const char *what);
 
 /* Give a block back; NULL is allowed. The size is remembered by the block itself. */
 void memory_free(allocator *self, void *block);

@@ -1,8 +1,8 @@
 /*
  * Parallel loops that share OpenMP's thread team with OpenBLAS, so that the two never fight for cores.
  *
- * The split of a range depends on the range, the grain and the number of threads only: results are the same from
- * run to run with the same number of threads.
+ * The split of a range depends on the range, the grain and the number of threads only: results are the same
+ * from run to run with the same number of threads.
  */
 #ifndef BASE_PARALLEL_H
 #define BASE_PARALLEL_H

@@ -1,5 +1,6 @@
 /*
- * Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+ * Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+ * 2011).
  *
  * A value depends on (seed, stream, index) only: nothing is stored, so any run can be resumed at any place.
  */
@@ -21,8 +22,8 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 double random_normal(uint64_t seed, uint64_t stream, uint64_t index);
 
 /*
- * The place of `index` in a permutation of [0, count) chosen by (seed, epoch): a Feistel network with cycle walking,
- * so that the order of an epoch needs no stored state. 0 <= index < count.
+ * The place of `index` in a permutation of [0, count) chosen by (seed, epoch): a Feistel network with cycle
+ * walking, so that the order of an epoch needs no stored state. 0 <= index < count.
  */
 int64_t random_permuted(uint64_t seed, uint64_t epoch, int64_t index, int64_t count);
 

@@ -13,7 +13,8 @@ typedef struct error_detail {
 
 static _Thread_local error_detail last_error;
 
-static void record(balora_status status, int32_t origin, int64_t native_code, const char *format, va_list arguments) {
+static void record(balora_status status, int32_t origin, int64_t native_code, const char *format,
+                   va_list arguments) {
     /* Formatted aside first: an argument may be the old message itself. */
     char message[STATUS_MESSAGE_BYTES];
     vsnprintf(message, sizeof message, format, arguments);
@@ -31,7 +32,8 @@ balora_status status_fail(balora_status status, const char *format, ...) {
     return status;
 }
 
-balora_status status_fail_native(balora_status status, int32_t origin, int64_t native_code, const char *format, ...) {
+balora_status status_fail_native(balora_status status, int32_t origin, int64_t native_code,
+                                 const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     record(status, origin, native_code, format, arguments);

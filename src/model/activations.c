@@ -33,7 +33,8 @@ static void place_backward(activations *out, arena *plan, const model_config *co
     out->scratch = arena_place(plan, BALORA_F32, tokens, scratch);
 }
 
-void activations_place(activations *out, arena *plan, const model_config *config, const activation_sizes *sizes) {
+void activations_place(activations *out, arena *plan, const model_config *config,
+                       const activation_sizes *sizes) {
     *out = (activations){.sizes = *sizes};
     int64_t tokens = sizes->copies * sizes->tokens, rows = sizes->copies * sizes->rows;
     int64_t attention = config->heads * config->head_dim;

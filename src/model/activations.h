@@ -1,9 +1,10 @@
 /*
  * The memory of a pass over packed tokens, planned once.
  *
- * The student's rows of layer l are kept for backward in slot l. The teacher's rows follow them directly, in what will
- * be slot l + 1: they are dead when the student of layer l + 1 is written there, so the teacher costs one slot in all,
- * and student and teacher form one matrix for every GEMM on a frozen weight. Without backward all layers share slot 0.
+ * The student's rows of layer l are kept for backward in slot l. The teacher's rows follow them directly, in
+ * what will be slot l + 1: they are dead when the student of layer l + 1 is written there, so the teacher
+ * costs one slot in all, and student and teacher form one matrix for every GEMM on a frozen weight. Without
+ * backward all layers share slot 0.
  */
 #ifndef MODEL_ACTIVATIONS_H
 #define MODEL_ACTIVATIONS_H
@@ -22,40 +23,42 @@ typedef struct activation_sizes {
 typedef struct activations {
     activation_sizes sizes;
     /* slots of [tokens, ...]; F32 */
-    matrix_view residual;  /* hidden: residual stream at the input of the layer */
-    matrix_view qkv;       /* (heads + 2 key_heads) head_dim; q and k rotated */
-    matrix_view attention; /* heads head_dim */
-    matrix_view logsumexp; /* heads */
-    matrix_view middle;    /* hidden: residual stream between attention and MLP */
-    matrix_view gate_up;   /* 2 intermediate */
+    matrix_view residual;               /* hidden: residual stream at the input of the layer */
+    matrix_view qkv;                    /* (heads + 2 key_heads) head_dim; q and k rotated */
+    matrix_view attention;              /* heads head_dim */
+    matrix_view logsumexp;              /* heads */
+    matrix_view middle;                 /* hidden: residual stream between attention and MLP */
+    matrix_view gate_up;                /* 2 intermediate */
     matrix_view projected[GROUP_COUNT]; /* low_rank_rows; student rows only */
     /* of one layer */
     matrix_view normed;             /* [copies N, hidden] */
     matrix_view activated;          /* [copies N, intermediate] */
     matrix_view selected_attention; /* [copies M, heads head_dim]: the last layer's needed rows */
-    matrix_view output;             /* [copies M, hidden]: the last layer's output at needed rows, before the final norm */
+    matrix_view
+        output; /* [copies M, hidden]: the last layer's output at needed rows, before the final norm */
     /* backward */
-    matrix_view dresidual;           /* [N, hidden] */
-    matrix_view dselected;           /* [M, hidden]: gradient of the last layer's residual stream at needed rows */
-    matrix_view dnormed;             /* [N, hidden] */
-    matrix_view dactivated;          /* [N, intermediate] */
-    matrix_view dqkv;                /* [N, (heads + 2 key_heads) head_dim] */
-    matrix_view dattention;          /* [N, heads head_dim] */
+    matrix_view dresidual;  /* [N, hidden] */
+    matrix_view dselected;  /* [M, hidden]: gradient of the last layer's residual stream at needed rows */
+    matrix_view dnormed;    /* [N, hidden] */
+    matrix_view dactivated; /* [N, intermediate] */
+    matrix_view dqkv;       /* [N, (heads + 2 key_heads) head_dim] */
+    matrix_view dattention; /* [N, heads head_dim] */
     matrix_view dselected_attention; /* [M, heads head_dim] */
     matrix_view scratch;             /* [N, the most low_rank_rows] */
     /* the batch */
-    matrix_view tokens;       /* I32 [1, copies N] */
-    matrix_view positions;    /* I32 [1, copies N]: rows of the rotary table */
-    matrix_view offsets;      /* I32 [1, copies B + 1] */
-    matrix_view needed;       /* I32 [1, copies M]: needed rows among copies N, the student's first */
+    matrix_view tokens;    /* I32 [1, copies N] */
+    matrix_view positions; /* I32 [1, copies N]: rows of the rotary table */
+    matrix_view offsets;   /* I32 [1, copies B + 1] */
+    matrix_view needed;    /* I32 [1, copies M]: needed rows among copies N, the student's first */
 } activations;
 
 /* Place everything in the arena; called twice, see tensor/arena.h. */
-void activations_place(activations *out, arena *plan, const model_config *config, const activation_sizes *sizes);
+void activations_place(activations *out, arena *plan, const model_config *config,
+                       const activation_sizes *sizes);
 
 /* The rows of layer `layer` in a slotted matrix: `rows` rows for a micro-batch of `tokens` tokens. */
-static inline matrix_view activations_slot(const activations *self, matrix_view slots, int64_t layer, int64_t tokens,
-                                           int64_t rows) {
+static inline matrix_view activations_slot(const activations *self, matrix_view slots, int64_t layer,
+                                           int64_t tokens, int64_t rows) {
     return view_rows(slots, self->sizes.backward ? layer * tokens : 0, rows);
 }
 

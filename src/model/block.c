@@ -5,7 +5,8 @@
 typedef struct layer_views {
     int64_t layer;
     bool last;
-    int64_t students; /* rows of the student from the residual stream after attention on: M in the last layer, else N */
+    int64_t students; /* rows of the student from the residual stream after attention on: M in the last layer,
+                         else N */
     int64_t rows;     /* copies * students */
     const layer_weights *weights, *teacher, *gradients;
     matrix_view residual, normed, qkv, q, k, v, attention, logsumexp; /* [copies N, ...] */
@@ -17,12 +18,14 @@ static matrix_view projected_rows(const decoder *self, const decoder_batch *batc
                                   int64_t rows) {
     if (self->low_rank == NULL || self->low_rank[layer * GROUP_COUNT + group].rows == 0)
         return view_none();
-    matrix_view slot = activations_slot(self->memory, self->memory->projected[group], layer, batch->tokens, rows);
+    matrix_view slot =
+        activations_slot(self->memory, self->memory->projected[group], layer, batch->tokens, rows);
     slot.cols = self->low_rank[layer * GROUP_COUNT + group].rows;
     return slot;
 }
 
-static void split_heads(const model_config *config, matrix_view qkv, matrix_view *q, matrix_view *k, matrix_view *v) {
+static void split_heads(const model_config *config, matrix_view qkv, matrix_view *q, matrix_view *k,
+                        matrix_view *v) {
     int64_t query = config->heads * config->head_dim, key = config->key_heads * config->head_dim;
     *q = view_columns(qkv, 0, query);
     *k = view_columns(qkv, query, key);
@@ -68,15 +71,19 @@ static balora_status normalize(const decoder *self, int64_t students, matrix_vie
                                matrix_view teacher_weight, matrix_view x, matrix_view y) {
     const model_config *config = self->config;
     if (self->student == self->teacher || students == x.rows)
-        return self->ops->rms_norm(self->queue, x, student_weight, config->norm_weight_offset, config->norm_epsilon, y);
+        return self->ops->rms_norm(self->queue, x, student_weight, config->norm_weight_offset,
+                                   config->norm_epsilon, y);
     int64_t teachers = x.rows - students;
-    STATUS_TRY(self->ops->rms_norm(self->queue, view_rows(x, 0, students), student_weight, config->norm_weight_offset,
-                                   config->norm_epsilon, view_rows(y, 0, students)));
+    STATUS_TRY(self->ops->rms_norm(self->queue, view_rows(x, 0, students), student_weight,
+                                   config->norm_weight_offset, config->norm_epsilon,
+                                   view_rows(y, 0, students)));
     return self->ops->rms_norm(self->queue, view_rows(x, students, teachers), teacher_weight,
-                               config->norm_weight_offset, config->norm_epsilon, view_rows(y, students, teachers));
+                               config->norm_weight_offset, config->norm_epsilon,
+                               view_rows(y, students, teachers));
 }
 
-static balora_status forward_attention(const decoder *self, const decoder_batch *batch, const layer_views *views) {
+static balora_status forward_attention(const decoder *self, const decoder_batch *batch,
+                                       const layer_views *views) {
     const backend_ops *ops = self->ops;
     const activations *memory = self->memory;
     int64_t all = views->residual.rows;
@@ -123,15 +130,16 @@ static balora_status forward_mlp(const decoder *self, const decoder_batch *batch
     const activations *memory = self->memory;
     matrix_view normed = view_rows(memory->normed, 0, views->rows);
     matrix_view next = views->last ? view_rows(memory->output, 0, views->rows)
-                                   : activations_slot(memory, memory->residual, views->layer + 1, batch->tokens,
-                                                      views->rows);
+                                   : activations_slot(memory, memory->residual, views->layer + 1,
+                                                      batch->tokens, views->rows);
     linear_group gate_up = decoder_group(self, views->layer, GROUP_GATE_UP);
     linear_group down = decoder_group(self, views->layer, GROUP_DOWN);
-    STATUS_TRY(normalize(self, views->students, views->weights->mlp_norm, views->teacher->mlp_norm, views->middle,
-                         normed));
+    STATUS_TRY(normalize(self, views->students, views->weights->mlp_norm, views->teacher->mlp_norm,
+                         views->middle, normed));
     STATUS_TRY(linear_forward(&gate_up, self->queue, normed, views->students, 0, views->gate_up,
                               views->projected[GROUP_GATE_UP]));
-    STATUS_TRY(ops->gated_activation(self->queue, self->config->activation, views->gate, views->up, views->activated));
+    STATUS_TRY(ops->gated_activation(self->queue, self->config->activation, views->gate, views->up,
+                                     views->activated));
     STATUS_TRY(ops->copy(self->queue, next, views->middle));
     return linear_forward(&down, self->queue, views->activated, views->students, 1, next,
                           views->projected[GROUP_DOWN]);
@@ -145,42 +153,40 @@ balora_status block_forward(const decoder *self, const decoder_batch *batch, int
 }
 
 static balora_status norm_gradient(const decoder *self, matrix_view x, matrix_view weight, matrix_view dy,
-                                   matrix_view dx, matrix_view dweight, double accumulate) {
+                                   matrix_view dx, matrix_view dweight) {
     const model_config *config = self->config;
-    if (!view_is_none(dweight) && accumulate == 0)
-        STATUS_TRY(self->ops->fill_zero(self->queue, dweight));
-    return self->ops->rms_norm_backward(self->queue, x, weight, config->norm_weight_offset, config->norm_epsilon, dy, dx,
-                                        dweight);
+    return self->ops->rms_norm_backward(self->queue, x, weight, config->norm_weight_offset,
+                                        config->norm_epsilon, dy, dx, dweight);
 }
 
 /* dmiddle (in: gradient of the layer's output; out: of the stream after attention) [students, hidden]. */
-static balora_status backward_mlp(const decoder *self, const layer_views *views, double accumulate,
-                                  matrix_view dmiddle) {
+static balora_status backward_mlp(const decoder *self, const layer_views *views, matrix_view dmiddle) {
     const backend_ops *ops = self->ops;
     const activations *memory = self->memory;
     int64_t n = views->students;
     matrix_view middle = view_rows(views->middle, 0, n), normed = view_rows(memory->normed, 0, n);
     matrix_view gate = view_rows(views->gate, 0, n), up = view_rows(views->up, 0, n);
-    matrix_view activated = view_rows(memory->activated, 0, n), dactivated = view_rows(memory->dactivated, 0, n);
+    matrix_view activated = view_rows(memory->activated, 0, n),
+                dactivated = view_rows(memory->dactivated, 0, n);
     matrix_view dnormed = view_rows(memory->dnormed, 0, n);
     linear_group gate_up = decoder_group(self, views->layer, GROUP_GATE_UP);
     linear_group down = decoder_group(self, views->layer, GROUP_DOWN);
     matrix_view scratch = view_rows(memory->scratch, 0, n);
     STATUS_TRY(ops->gated_activation(self->queue, self->config->activation, gate, up, activated));
-    STATUS_TRY(linear_backward(&down, self->queue, activated, dmiddle, views->projected[GROUP_DOWN], accumulate, 0,
+    STATUS_TRY(linear_backward(&down, self->queue, activated, dmiddle, views->projected[GROUP_DOWN],
                                dactivated, linear_scratch(&down, scratch)));
-    STATUS_TRY(ops->gated_activation_backward(self->queue, self->config->activation, gate, up, dactivated, gate, up));
+    STATUS_TRY(ops->gated_activation_backward(self->queue, self->config->activation, gate, up, dactivated,
+                                              gate, up));
     STATUS_TRY(normalize(self, n, views->weights->mlp_norm, view_none(), middle, normed));
     STATUS_TRY(linear_backward(&gate_up, self->queue, normed, view_rows(views->gate_up, 0, n),
-                               views->projected[GROUP_GATE_UP], accumulate, 0, dnormed,
-                               linear_scratch(&gate_up, scratch)));
+                               views->projected[GROUP_GATE_UP], dnormed, linear_scratch(&gate_up, scratch)));
     return norm_gradient(self, middle, views->weights->mlp_norm, dnormed, dmiddle,
-                         views->gradients != NULL ? views->gradients->mlp_norm : view_none(), accumulate);
+                         views->gradients != NULL ? views->gradients->mlp_norm : view_none());
 }
 
 /* From dmiddle to dattention [tokens, ...], and dmiddle itself on to the residual stream of all rows. */
-static balora_status backward_output(const decoder *self, const decoder_batch *batch, const layer_views *views,
-                                     double accumulate, matrix_view dmiddle) {
+static balora_status backward_output(const decoder *self, const decoder_batch *batch,
+                                     const layer_views *views, matrix_view dmiddle) {
     const backend_ops *ops = self->ops;
     const activations *memory = self->memory;
     linear_group output = decoder_group(self, views->layer, GROUP_OUTPUT);
@@ -188,12 +194,12 @@ static balora_status backward_output(const decoder *self, const decoder_batch *b
     matrix_view scratch = linear_scratch(&output, view_rows(memory->scratch, 0, views->students));
     if (!views->last)
         return linear_backward(&output, self->queue, view_rows(views->attention, 0, batch->tokens), dmiddle,
-                               views->projected[GROUP_OUTPUT], accumulate, 0, dattention, scratch);
+                               views->projected[GROUP_OUTPUT], dattention, scratch);
     matrix_view needed = view_columns(memory->needed, 0, batch->rows);
     matrix_view selected = view_rows(memory->selected_attention, 0, batch->rows);
     matrix_view dselected = view_rows(memory->dselected_attention, 0, batch->rows);
     matrix_view dresidual = view_rows(memory->dresidual, 0, batch->tokens);
-    STATUS_TRY(linear_backward(&output, self->queue, selected, dmiddle, views->projected[GROUP_OUTPUT], accumulate, 0,
+    STATUS_TRY(linear_backward(&output, self->queue, selected, dmiddle, views->projected[GROUP_OUTPUT],
                                dselected, scratch));
     STATUS_TRY(ops->fill_zero(self->queue, dattention));
     STATUS_TRY(ops->scatter_add_rows(self->queue, dattention, dselected, needed));
@@ -202,15 +208,16 @@ static balora_status backward_output(const decoder *self, const decoder_batch *b
 }
 
 /* From dattention to the gradient of the layer's input, added to dresidual. */
-static balora_status backward_attention(const decoder *self, const decoder_batch *batch, const layer_views *views,
-                                        double accumulate) {
+static balora_status backward_attention(const decoder *self, const decoder_batch *batch,
+                                        const layer_views *views) {
     const backend_ops *ops = self->ops;
     const activations *memory = self->memory;
     int64_t n = batch->tokens;
     matrix_view residual = view_rows(views->residual, 0, n), normed = view_rows(memory->normed, 0, n);
     matrix_view dqkv = view_rows(memory->dqkv, 0, n), dq, dk, dv;
     matrix_view positions = view_columns(memory->positions, 0, n);
-    /* Nothing below the first layer is trained unless embeddings are: its input's gradient is not needed then. */
+    /* Nothing below the first layer is trained unless embeddings are: its input's gradient is not needed
+     * then. */
     bool input_wanted = views->layer > 0 || self->gradients != NULL;
     matrix_view dnormed = input_wanted ? view_rows(memory->dnormed, 0, n) : view_none();
     linear_group qkv = decoder_group(self, views->layer, GROUP_QKV);
@@ -232,18 +239,20 @@ static balora_status backward_attention(const decoder *self, const decoder_batch
     STATUS_TRY(ops->rope(self->queue, dq, self->config->head_dim, positions, self->rope->table, 1));
     STATUS_TRY(ops->rope(self->queue, dk, self->config->head_dim, positions, self->rope->table, 1));
     STATUS_TRY(normalize(self, n, views->weights->attention_norm, view_none(), residual, normed));
-    STATUS_TRY(linear_backward(&qkv, self->queue, normed, dqkv, views->projected[GROUP_QKV], accumulate, 0, dnormed,
+    STATUS_TRY(linear_backward(&qkv, self->queue, normed, dqkv, views->projected[GROUP_QKV], dnormed,
                                linear_scratch(&qkv, view_rows(memory->scratch, 0, n))));
     if (!input_wanted)
         return BALORA_OK;
-    return norm_gradient(self, residual, views->weights->attention_norm, dnormed, view_rows(memory->dresidual, 0, n),
-                         views->gradients != NULL ? views->gradients->attention_norm : view_none(), accumulate);
+    return norm_gradient(self, residual, views->weights->attention_norm, dnormed,
+                         view_rows(memory->dresidual, 0, n),
+                         views->gradients != NULL ? views->gradients->attention_norm : view_none());
 }
 
-balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer, double accumulate) {
+balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer) {
     layer_views views = look_at(self, batch, layer);
-    matrix_view dmiddle = view_rows(views.last ? self->memory->dselected : self->memory->dresidual, 0, views.students);
-    STATUS_TRY(backward_mlp(self, &views, accumulate, dmiddle));
-    STATUS_TRY(backward_output(self, batch, &views, accumulate, dmiddle));
-    return backward_attention(self, batch, &views, accumulate);
+    matrix_view dmiddle =
+        view_rows(views.last ? self->memory->dselected : self->memory->dresidual, 0, views.students);
+    STATUS_TRY(backward_mlp(self, &views, dmiddle));
+    STATUS_TRY(backward_output(self, batch, &views, dmiddle));
+    return backward_attention(self, batch, &views);
 }

@@ -39,37 +39,45 @@ static balora_status find_family(const family_defaults **out, const char *model_
             return BALORA_OK;
         }
     return status_fail(BALORA_ERROR_UNSUPPORTED,
-                       "%s: model_type \"%s\" is not supported by this version; supported: llama, mistral", origin,
-                       model_type);
+                       "%s: model_type \"%s\" is not supported by this version; supported: llama, mistral",
+                       origin, model_type);
 }
 
 static balora_status read_sizes(model_config *config, const family_defaults *family, const json_t *root,
                                 const char *origin) {
     STATUS_TRY(json_member_integer(root, "num_hidden_layers", origin, true, 1, LAYER_LIMIT, &config->layers));
     STATUS_TRY(json_member_integer(root, "hidden_size", origin, true, 1, DIMENSION_LIMIT, &config->hidden));
-    STATUS_TRY(json_member_integer(root, "intermediate_size", origin, true, 1, DIMENSION_LIMIT, &config->intermediate));
-    STATUS_TRY(json_member_integer(root, "num_attention_heads", origin, true, 1, DIMENSION_LIMIT, &config->heads));
-    STATUS_TRY(json_member_integer(root, "vocab_size", origin, true, 1, VOCABULARY_LIMIT, &config->vocabulary));
+    STATUS_TRY(json_member_integer(root, "intermediate_size", origin, true, 1, DIMENSION_LIMIT,
+                                   &config->intermediate));
+    STATUS_TRY(
+        json_member_integer(root, "num_attention_heads", origin, true, 1, DIMENSION_LIMIT, &config->heads));
+    STATUS_TRY(
+        json_member_integer(root, "vocab_size", origin, true, 1, VOCABULARY_LIMIT, &config->vocabulary));
     config->key_heads = family->key_heads != 0 ? family->key_heads : config->heads;
-    STATUS_TRY(json_member_integer(root, "num_key_value_heads", origin, false, 1, DIMENSION_LIMIT, &config->key_heads));
+    STATUS_TRY(json_member_integer(root, "num_key_value_heads", origin, false, 1, DIMENSION_LIMIT,
+                                   &config->key_heads));
     config->positions = family->positions;
-    STATUS_TRY(json_member_integer(root, "max_position_embeddings", origin, false, 1, POSITION_LIMIT, &config->positions));
+    STATUS_TRY(json_member_integer(root, "max_position_embeddings", origin, false, 1, POSITION_LIMIT,
+                                   &config->positions));
     config->head_dim = config->hidden / config->heads;
     STATUS_TRY(json_member_integer(root, "head_dim", origin, false, 1, DIMENSION_LIMIT, &config->head_dim));
     if (config->heads % config->key_heads != 0)
         return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: num_attention_heads (%lld) must be a multiple of num_key_value_heads (%lld)", origin,
-                           (long long)config->heads, (long long)config->key_heads);
+                           "%s: num_attention_heads (%lld) must be a multiple of num_key_value_heads (%lld)",
+                           origin, (long long)config->heads, (long long)config->key_heads);
     if (config->head_dim < 1 || config->head_dim % 2 != 0)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: head_dim is %lld; rotary positions need an even, positive one",
-                           origin, (long long)config->head_dim);
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: head_dim is %lld; rotary positions need an even, positive one", origin,
+                           (long long)config->head_dim);
     if (config->heads * config->head_dim > DIMENSION_LIMIT)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: num_attention_heads * head_dim is %lld; at most %lld are supported",
-                           origin, (long long)(config->heads * config->head_dim), (long long)DIMENSION_LIMIT);
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: num_attention_heads * head_dim is %lld; at most %lld are supported", origin,
+                           (long long)(config->heads * config->head_dim), (long long)DIMENSION_LIMIT);
     double width = (double)(2 * config->heads + 2 * config->key_heads) * (double)config->head_dim;
     double block = (double)config->hidden * (width + 3 * (double)config->intermediate);
     if ((double)config->layers * block > PARAMETER_LIMIT)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: the sizes make %.3g parameters; at most %.3g are supported", origin,
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: the sizes make %.3g parameters; at most %.3g are supported", origin,
                            (double)config->layers * block, PARAMETER_LIMIT);
     return BALORA_OK;
 }
@@ -77,7 +85,8 @@ static balora_status read_sizes(model_config *config, const family_defaults *fam
 static balora_status positive(const char *origin, const char *key, double value) {
     if (isfinite(value) && value > 0)
         return BALORA_OK;
-    return status_fail(BALORA_ERROR_FORMAT, "%s: %s is %g; expected a finite number above 0", origin, key, value);
+    return status_fail(BALORA_ERROR_FORMAT, "%s: %s is %g; expected a finite number above 0", origin, key,
+                       value);
 }
 
 static balora_status read_rope_kind(rope_config *rope, const char *name, const char *origin) {
@@ -94,17 +103,18 @@ static balora_status read_rope_kind(rope_config *rope, const char *name, const c
             rope->kind = kinds[i].kind;
             return BALORA_OK;
         }
-    return status_fail(BALORA_ERROR_UNSUPPORTED,
-                       "%s: rope type \"%s\" is not supported; supported: default, linear, dynamic, llama3, yarn", origin,
-                       name);
+    return status_fail(
+        BALORA_ERROR_UNSUPPORTED,
+        "%s: rope type \"%s\" is not supported; supported: default, linear, dynamic, llama3, yarn", origin,
+        name);
 }
 
 static double yarn_scale(double factor, double mscale) {
     return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
 }
 
-static balora_status read_yarn(rope_config *rope, const model_config *config, const json_t *object, bool factor_given,
-                               const char *origin) {
+static balora_status read_yarn(rope_config *rope, const model_config *config, const json_t *object,
+                               bool factor_given, const char *origin) {
     double mscale = 0, mscale_all = 0;
     rope->beta_fast = 32;
     rope->beta_slow = 1;
@@ -134,25 +144,28 @@ static balora_status read_rope_scaling(model_config *config, const json_t *objec
     double rotated_share = 1;
     STATUS_TRY(json_member_number(object, "partial_rotary_factor", origin, false, &rotated_share));
     if (rotated_share != 1)
-        return status_fail(BALORA_ERROR_UNSUPPORTED, "%s: partial_rotary_factor %g is not supported; only 1 is", origin,
-                           rotated_share);
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: partial_rotary_factor %g is not supported; only 1 is", origin, rotated_share);
     if (rope->kind == ROPE_DEFAULT)
         return BALORA_OK;
     json_t *factor = json_object_get(object, "factor");
     bool factor_given = factor != NULL && !json_is_null(factor);
     STATUS_TRY(json_member_number(object, "factor", origin, rope->kind != ROPE_YARN, &rope->factor));
-    /* dynamic scaling reads the model's own maximum; the others may name the one before the context was extended */
+    /* dynamic scaling reads the model's own maximum; the others may name the one before the context was
+     * extended */
     if (rope->kind != ROPE_DYNAMIC)
-        STATUS_TRY(json_member_integer(object, "original_max_position_embeddings", origin, false, 1, POSITION_LIMIT,
-                                       &rope->original_positions));
+        STATUS_TRY(json_member_integer(object, "original_max_position_embeddings", origin, false, 1,
+                                       POSITION_LIMIT, &rope->original_positions));
     if (rope->kind == ROPE_YARN)
         STATUS_TRY(read_yarn(rope, config, object, factor_given, origin));
     if (rope->kind == ROPE_LLAMA3) {
         STATUS_TRY(json_member_number(object, "low_freq_factor", origin, true, &rope->low_frequency_factor));
-        STATUS_TRY(json_member_number(object, "high_freq_factor", origin, true, &rope->high_frequency_factor));
+        STATUS_TRY(
+            json_member_number(object, "high_freq_factor", origin, true, &rope->high_frequency_factor));
         STATUS_TRY(positive(origin, "low_freq_factor", rope->low_frequency_factor));
         if (!(rope->high_frequency_factor > rope->low_frequency_factor))
-            return status_fail(BALORA_ERROR_FORMAT, "%s: high_freq_factor (%g) must be above low_freq_factor (%g)", origin,
+            return status_fail(BALORA_ERROR_FORMAT,
+                               "%s: high_freq_factor (%g) must be above low_freq_factor (%g)", origin,
                                rope->high_frequency_factor, rope->low_frequency_factor);
     }
     return positive(origin, "factor", rope->factor);
@@ -181,7 +194,8 @@ static balora_status read_rope(model_config *config, const json_t *root, const c
     if (rope->kind == ROPE_DYNAMIC && config->head_dim <= 2)
         return status_fail(BALORA_ERROR_FORMAT, "%s: dynamic rope scaling needs a head_dim above 2", origin);
     if (!(rope->theta > 1))
-        return status_fail(BALORA_ERROR_FORMAT, "%s: rope_theta is %g; expected a number above 1", origin, rope->theta);
+        return status_fail(BALORA_ERROR_FORMAT, "%s: rope_theta is %g; expected a number above 1", origin,
+                           rope->theta);
     return positive(origin, "rope_theta", rope->theta);
 }
 
@@ -194,7 +208,8 @@ static balora_status read_activation(model_config *config, const json_t *root, c
         config->activation = ACTIVATION_GELU_TANH;
     else
         return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: hidden_act \"%s\" is not supported; supported: silu, gelu_pytorch_tanh", origin, name);
+                           "%s: hidden_act \"%s\" is not supported; supported: silu, gelu_pytorch_tanh",
+                           origin, name);
     return BALORA_OK;
 }
 
@@ -210,12 +225,14 @@ static balora_status read_switches(model_config *config, const family_defaults *
     if (family->reads_window) {
         const json_t *window = json_object_get(root, "sliding_window");
         config->window = window != NULL && json_is_null(window) ? 0 : family->window;
-        STATUS_TRY(json_member_integer(root, "sliding_window", origin, false, 1, POSITION_LIMIT, &config->window));
+        STATUS_TRY(
+            json_member_integer(root, "sliding_window", origin, false, 1, POSITION_LIMIT, &config->window));
     }
     const json_t *quantization = json_object_get(root, "quantization_config");
     if (quantization != NULL && !json_is_null(quantization))
         return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: quantization_config: quantised base models are not supported by this version", origin);
+                           "%s: quantization_config: quantised base models are not supported by this version",
+                           origin);
     return BALORA_OK;
 }
 

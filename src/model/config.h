@@ -1,6 +1,7 @@
 /*
- * What sets a decoder family apart, as data: the block (block.c) reads this description and never a family's name.
- * Read from config.json of Transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5 (rope_parameters, dtype).
+ * What sets a decoder family apart, as data: the block (block.c) reads this description and never a family's
+ * name. Read from config.json of Transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
+ * (rope_parameters, dtype).
  */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
@@ -18,8 +19,8 @@ typedef struct rope_config {
     double factor;
     double low_frequency_factor, high_frequency_factor; /* llama3 */
     double beta_fast, beta_slow;                        /* yarn */
-    double attention_factor;                            /* yarn: multiplies cosines and sines; 1 for the others */
-    bool truncate;                                      /* yarn: correction range rounded to whole dimensions */
+    double attention_factor; /* yarn: multiplies cosines and sines; 1 for the others */
+    bool truncate;           /* yarn: correction range rounded to whole dimensions */
     int64_t original_positions;
 } rope_config;
 
@@ -32,7 +33,7 @@ typedef struct model_config {
     float norm_epsilon;
     float norm_weight_offset; /* 1 where a family stores w - 1 */
     float attention_scale;
-    int32_t activation;  /* ACTIVATION_... of backend/ops.h */
+    int32_t activation; /* ACTIVATION_... of backend/ops.h */
     bool qkv_bias, output_bias, mlp_bias;
     bool tied_embeddings; /* the head is the embedding table */
     rope_config rope;

@@ -29,7 +29,8 @@ static balora_status embed(const decoder *self, const decoder_batch *batch) {
     for (int32_t copy = 0; copy < batch->copies; copy++) {
         const weights *source = copy == 0 ? self->student : self->teacher;
         int64_t first = copy * batch->tokens;
-        STATUS_TRY(self->ops->gather_rows(self->queue, view_rows(residual, first, batch->tokens), source->embedding,
+        STATUS_TRY(self->ops->gather_rows(self->queue, view_rows(residual, first, batch->tokens),
+                                          source->embedding,
                                           view_columns(memory->tokens, first, batch->tokens)));
     }
     return BALORA_OK;
@@ -42,12 +43,11 @@ balora_status decoder_forward(const decoder *self, const decoder_batch *batch) {
     return BALORA_OK;
 }
 
-balora_status decoder_backward(const decoder *self, const decoder_batch *batch, double accumulate) {
+balora_status decoder_backward(const decoder *self, const decoder_batch *batch) {
     for (int64_t layer = self->config->layers - 1; layer >= 0; layer--)
-        STATUS_TRY(block_backward(self, batch, layer, accumulate));
+        STATUS_TRY(block_backward(self, batch, layer));
     if (self->gradients == NULL)
         return BALORA_OK;
-    /* The head's gradient has been written into a tied table before: embeddings always add. */
     return self->ops->scatter_add_rows(self->queue, self->gradients->embedding,
                                        view_rows(self->memory->dresidual, 0, batch->tokens),
                                        view_columns(self->memory->tokens, 0, batch->tokens));

@@ -1,8 +1,8 @@
 /*
  * A decoder over packed sequences: tokens in, the residual stream at needed rows out, and the way back.
  *
- * Student and teacher run as one batch of twice the sequences; see activations.h for where their rows lie. The last
- * layer goes on after its attention with the needed rows only, since nothing else is read there.
+ * Student and teacher run as one batch of twice the sequences; see activations.h for where their rows lie.
+ * The last layer goes on after its attention with the needed rows only, since nothing else is read there.
  */
 #ifndef MODEL_DECODER_H
 #define MODEL_DECODER_H
@@ -15,8 +15,8 @@ typedef struct decoder {
     const backend_ops *ops;
     backend_queue *queue;
     const weights *student;
-    const weights *teacher;   /* the frozen model; the student itself where only factors are trained */
-    const weights *gradients; /* NULL: no weight is trained */
+    const weights *teacher;         /* the frozen model; the student itself where only factors are trained */
+    const weights *gradients;       /* NULL: no weight is trained */
     const low_rank_group *low_rank; /* [layers * GROUP_COUNT], or NULL */
     const rope_table *rope;
     activations *memory;
@@ -36,10 +36,10 @@ typedef struct decoder_batch {
 balora_status decoder_forward(const decoder *self, const decoder_batch *batch);
 
 /*
- * From memory->dselected [M, hidden], the gradient of the student's part of memory->output, to all parameter gradients:
- * gradients = accumulate * gradients + new ones.
+ * From memory->dselected [M, hidden], the gradient of the student's part of memory->output, to all parameter
+ * gradients, which are added to what is there.
  */
-balora_status decoder_backward(const decoder *self, const decoder_batch *batch, double accumulate);
+balora_status decoder_backward(const decoder *self, const decoder_batch *batch);
 
 /* --- for decoder.c and block.c -------------------------------------------------------------------------- */
 
@@ -52,7 +52,8 @@ attention_shape decoder_attention_shape(const decoder *self, const decoder_batch
 /* One layer forward: residual slot to the next residual slot, or for the last layer to memory->output. */
 balora_status block_forward(const decoder *self, const decoder_batch *batch, int64_t layer);
 
-/* One layer backward. The last layer reads memory->dselected; all leave memory->dresidual [tokens, hidden]. */
-balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer, double accumulate);
+/* One layer backward. The last layer reads memory->dselected; all leave memory->dresidual [tokens, hidden].
+ */
+balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer);
 
 #endif

@@ -6,8 +6,8 @@ static int has_low_rank(const linear_group *group) {
     return group->low_rank != NULL && group->low_rank->rows > 0;
 }
 
-static balora_status multiply(const backend_ops *ops, backend_queue *queue, const linear_weights *linear, matrix_view x,
-                              double beta, matrix_view y) {
+static balora_status multiply(const backend_ops *ops, backend_queue *queue, const linear_weights *linear,
+                              matrix_view x, double beta, matrix_view y) {
     STATUS_TRY(ops->gemm(queue, 0, 1, 1, x, linear->weight, beta, y));
     return view_is_none(linear->bias) ? BALORA_OK : ops->add_row(queue, y, linear->bias);
 }
@@ -19,7 +19,8 @@ balora_status linear_forward(const linear_group *group, backend_queue *queue, ma
         STATUS_TRY(multiply(ops, queue, group->student, x, beta, y));
     } else {
         int64_t teachers = x.rows - students;
-        STATUS_TRY(multiply(ops, queue, group->student, view_rows(x, 0, students), beta, view_rows(y, 0, students)));
+        STATUS_TRY(
+            multiply(ops, queue, group->student, view_rows(x, 0, students), beta, view_rows(y, 0, students)));
         STATUS_TRY(multiply(ops, queue, group->teacher, view_rows(x, students, teachers), beta,
                             view_rows(y, students, teachers)));
     }
@@ -31,15 +32,15 @@ balora_status linear_forward(const linear_group *group, backend_queue *queue, ma
     STATUS_TRY(ops->gemm(queue, 0, 1, 1, x, low_rank->packed_a, 0, projected));
     for (int64_t i = 0; i < low_rank->member_count; i++) {
         const low_rank_member *member = &low_rank->members[i];
-        STATUS_TRY(ops->gemm(queue, 0, 1, 1, view_columns(projected, member->first, member->rows), member->packed_b, 1,
-                             view_columns(y, member->out_first, member->out)));
+        STATUS_TRY(ops->gemm(queue, 0, 1, 1, view_columns(projected, member->first, member->rows),
+                             member->packed_b, 1, view_columns(y, member->out_first, member->out)));
     }
     return BALORA_OK;
 }
 
 /* v = dy (s B), dA = v^T x, dB = s dy^T (x A^T); v stays in `scratch` for the gradient of the input. */
-static balora_status low_rank_backward(const linear_group *group, backend_queue *queue, matrix_view x, matrix_view dy,
-                                       matrix_view projected, double accumulate, matrix_view scratch) {
+static balora_status low_rank_backward(const linear_group *group, backend_queue *queue, matrix_view x,
+                                       matrix_view dy, matrix_view projected, matrix_view scratch) {
     const backend_ops *ops = group->ops;
     const low_rank_group *low_rank = group->low_rank;
     for (int64_t i = 0; i < low_rank->member_count; i++) {
@@ -48,25 +49,25 @@ static balora_status low_rank_backward(const linear_group *group, backend_queue 
         matrix_view v = view_columns(scratch, member->first, member->rows);
         matrix_view u = view_columns(projected, member->first, member->rank);
         STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy_member, member->packed_b, 0, v));
-        STATUS_TRY(ops->gemm(queue, 1, 0, 1, view_columns(v, 0, member->rank), x, accumulate, member->gradient_a));
-        STATUS_TRY(ops->gemm(queue, 1, 0, low_rank->scale, dy_member, u, accumulate, member->gradient_b));
+        STATUS_TRY(ops->gemm(queue, 1, 0, 1, view_columns(v, 0, member->rank), x, 1, member->gradient_a));
+        STATUS_TRY(ops->gemm(queue, 1, 0, low_rank->scale, dy_member, u, 1, member->gradient_b));
     }
     return BALORA_OK;
 }
 
 balora_status linear_backward(const linear_group *group, backend_queue *queue, matrix_view x, matrix_view dy,
-                              matrix_view projected, double accumulate, double beta, matrix_view dx,
-                              matrix_view scratch) {
+                              matrix_view projected, matrix_view dx, matrix_view scratch) {
     const backend_ops *ops = group->ops;
     if (has_low_rank(group))
-        STATUS_TRY(low_rank_backward(group, queue, x, dy, projected, accumulate, scratch));
+        STATUS_TRY(low_rank_backward(group, queue, x, dy, projected, scratch));
     if (group->gradients != NULL) {
-        STATUS_TRY(ops->gemm(queue, 1, 0, 1, dy, x, accumulate, group->gradients->weight));
+        STATUS_TRY(ops->gemm(queue, 1, 0, 1, dy, x, 1, group->gradients->weight));
         if (!view_is_none(group->gradients->bias))
-            STATUS_TRY(ops->sum_rows(queue, dy, accumulate, group->gradients->bias));
+            STATUS_TRY(ops->sum_rows(queue, dy, 1, group->gradients->bias));
     }
     if (view_is_none(dx))
         return BALORA_OK;
-    STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy, group->student->weight, beta, dx));
-    return has_low_rank(group) ? ops->gemm(queue, 0, 0, 1, scratch, group->low_rank->packed_a, 1, dx) : BALORA_OK;
+    STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy, group->student->weight, 0, dx));
+    return has_low_rank(group) ? ops->gemm(queue, 0, 0, 1, scratch, group->low_rank->packed_a, 1, dx)
+                               : BALORA_OK;
 }

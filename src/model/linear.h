@@ -22,7 +22,7 @@ typedef struct low_rank_member {
 typedef struct low_rank_group {
     int64_t rows; /* of packed_a; 0: no member is adapted */
     int64_t member_count;
-    float scale; /* s */
+    float scale;          /* s */
     matrix_view packed_a; /* [rows, in]: A, and A0, member after member */
     low_rank_member members[GROUP_MEMBERS_LIMIT];
 } low_rank_group;
@@ -37,19 +37,19 @@ typedef struct linear_group {
 } linear_group;
 
 /*
- * y = beta y + forward(x), beta 0 or 1. The first `students` rows of x [rows, in] and y [rows, out] are the student's, the rest
- * the teacher's. `projected` [students, low_rank rows] keeps x A^T for backward; none where there is no low-rank path.
+ * y = beta y + forward(x), beta 0 or 1. The first `students` rows of x [rows, in] and y [rows, out] are the
+ * student's, the rest the teacher's. `projected` [students, low_rank rows] keeps x A^T for backward; none
+ * where there is no low-rank path.
  */
 balora_status linear_forward(const linear_group *group, backend_queue *queue, matrix_view x, int64_t students,
                              double beta, matrix_view y, matrix_view projected);
 
 /*
- * dx = beta dx + gradient of the input (dx none: not wanted), and parameter gradients = accumulate * gradients + new ones,
- * accumulate 0 or 1. All rows are the student's. `scratch` [rows, low_rank rows].
+ * dx = gradient of the input (none: not wanted); parameter gradients are added to what is there. All rows are
+ * the student's. `scratch` [rows, low_rank rows].
  */
 balora_status linear_backward(const linear_group *group, backend_queue *queue, matrix_view x, matrix_view dy,
-                              matrix_view projected, double accumulate, double beta, matrix_view dx,
-                              matrix_view scratch);
+                              matrix_view projected, matrix_view dx, matrix_view scratch);
 
 /* `scratch` with the columns that this group's backward needs. */
 static inline matrix_view linear_scratch(const linear_group *group, matrix_view scratch) {

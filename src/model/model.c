@@ -13,8 +13,8 @@ static balora_status load(balora_model *model, const balora_model_options *optio
     STATUS_TRY(backend_open(&model->device, &context->memory, device, context->threads));
     backend_queue *queue;
     STATUS_TRY(model->device.ops->queue_open(&queue, model->device.device));
-    balora_status status = weights_load(&model->weights, &context->memory, &model->device, queue, &model->config,
-                                        model->folder, options->dtype);
+    balora_status status = weights_load(&model->weights, &context->memory, &model->device, queue,
+                                        &model->config, model->folder, options->dtype);
     if (status == BALORA_OK)
         status = model->device.ops->synchronize(queue);
     model->device.ops->queue_close(queue);

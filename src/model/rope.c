@@ -21,7 +21,8 @@ static double llama3_frequency(const rope_config *rope, double frequency) {
     return (1 - blend) * frequency / rope->factor + blend * frequency;
 }
 
-/* YaRN (Peng et al., 2023, section 3.2): the dimension that turns `rotations` times over the original context. */
+/* YaRN (Peng et al., 2023, section 3.2): the dimension that turns `rotations` times over the original
+ * context. */
 static double yarn_dimension(const model_config *config, double rotations) {
     double positions = (double)config->rope.original_positions;
     return (double)config->head_dim * log(positions / (rotations * 2 * PI)) / (2 * log(config->rope.theta));
@@ -46,7 +47,8 @@ static double dynamic_theta(const model_config *config, int64_t length) {
     const rope_config *rope = &config->rope;
     double dimension = (double)config->head_dim, positions = (double)config->positions;
     double seen = (double)arith_max(length, config->positions);
-    return rope->theta * pow(rope->factor * seen / positions - (rope->factor - 1), dimension / (dimension - 2));
+    return rope->theta *
+           pow(rope->factor * seen / positions - (rope->factor - 1), dimension / (dimension - 2));
 }
 
 void rope_frequencies(const model_config *config, int64_t length, float *out) {
@@ -81,8 +83,10 @@ static int compare_lengths(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Sort the lengths that need their own section to the front of long_lengths; returns the rows of the common section. */
-static int64_t plan_sections(rope_table *table, const model_config *config, const int64_t *lengths, int64_t count) {
+/* Sort the lengths that need their own section to the front of long_lengths; returns the rows of the common
+ * section. */
+static int64_t plan_sections(rope_table *table, const model_config *config, const int64_t *lengths,
+                             int64_t count) {
     int64_t common = 1, kept = 0;
     for (int64_t i = 0; i < count; i++) {
         if (config->rope.kind == ROPE_DYNAMIC && lengths[i] > config->positions)
@@ -99,8 +103,8 @@ static int64_t plan_sections(rope_table *table, const model_config *config, cons
     return common;
 }
 
-static balora_status build(rope_table *out, backend_queue *queue, const model_config *config, const int64_t *lengths,
-                           int64_t count) {
+static balora_status build(rope_table *out, backend_queue *queue, const model_config *config,
+                           const int64_t *lengths, int64_t count) {
     allocator *memory = out->memory;
     float *host = NULL, *frequencies = NULL;
     balora_status status;
@@ -113,7 +117,8 @@ static balora_status build(rope_table *out, backend_queue *queue, const model_co
         rows += out->long_lengths[i];
     }
     STATUS_GOTO(memory_new(memory, &host, (size_t)(rows * config->head_dim), sizeof(float), "rotary table"));
-    STATUS_GOTO(memory_new(memory, &frequencies, (size_t)config->head_dim / 2, sizeof(float), "rotary frequencies"));
+    STATUS_GOTO(
+        memory_new(memory, &frequencies, (size_t)config->head_dim / 2, sizeof(float), "rotary frequencies"));
     rope_frequencies(config, 1, frequencies);
     fill_rows(config, frequencies, common, host);
     for (int64_t i = 0; i < out->long_count; i++) {
@@ -131,8 +136,9 @@ fail:
     return status;
 }
 
-balora_status rope_table_create(rope_table *out, allocator *memory, const backend *device, backend_queue *queue,
-                                const model_config *config, const int64_t *lengths, int64_t count) {
+balora_status rope_table_create(rope_table *out, allocator *memory, const backend *device,
+                                backend_queue *queue, const model_config *config, const int64_t *lengths,
+                                int64_t count) {
     memset(out, 0, sizeof *out);
     out->device = device;
     out->memory = memory;

@@ -47,7 +47,8 @@ static void place_groups(weights *self, const projection *projections, layer_wei
     }
 }
 
-static void place_layer(weights *self, const model_config *config, const projection *projections, int64_t index) {
+static void place_layer(weights *self, const model_config *config, const projection *projections,
+                        int64_t index) {
     layer_weights *layer = &self->layers[index];
     char name[96];
     layer->attention_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
@@ -94,9 +95,10 @@ balora_status weights_plan(weights *out, allocator *memory, const backend *devic
     out->device = device;
     out->dtype = dtype;
     balora_status status;
-    STATUS_GOTO(memory_zeroed(memory, &out->layers, (size_t)config->layers, sizeof *out->layers, "a table of layers"));
-    STATUS_GOTO(memory_zeroed(memory, &out->tensors, (size_t)(config->layers * BLOCK_TENSORS + 3), sizeof *out->tensors,
-                              "a table of tensors"));
+    STATUS_GOTO(memory_zeroed(memory, &out->layers, (size_t)config->layers, sizeof *out->layers,
+                              "a table of layers"));
+    STATUS_GOTO(memory_zeroed(memory, &out->tensors, (size_t)(config->layers * BLOCK_TENSORS + 3),
+                              sizeof *out->tensors, "a table of tensors"));
     place_all(out, config);
     return BALORA_OK;
 fail:
@@ -104,14 +106,15 @@ fail:
     return status;
 }
 
-balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
-                             int32_t dtype) {
+balora_status weights_create(weights *out, allocator *memory, const backend *device,
+                             const model_config *config, int32_t dtype) {
     STATUS_TRY(weights_plan(out, memory, device, config, dtype));
     balora_status status = arena_allocate(&out->arena, device);
     if (status != BALORA_OK) {
         int64_t bytes = out->arena.bytes;
         weights_free(out);
-        return status_prefix(status, "the weights of a %s model, %lld bytes", config->family, (long long)bytes);
+        return status_prefix(status, "the weights of a %s model, %lld bytes", config->family,
+                             (long long)bytes);
     }
     place_all(out, config);
     return BALORA_OK;

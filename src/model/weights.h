@@ -1,6 +1,6 @@
 /*
- * A decoder's weights in device memory. Projections that read the same input lie behind each other, so that one GEMM
- * serves them: q, k, v in one matrix, gate and up in another.
+ * A decoder's weights in device memory. Projections that read the same input lie behind each other, so that
+ * one GEMM serves them: q, k, v in one matrix, gate and up in another.
  */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
@@ -19,8 +19,8 @@ typedef struct projection {
     const char *name;   /* "q_proj" */
     const char *module; /* "self_attn.q_proj" */
     int32_t group;
-    int32_t member;   /* place among the group's members */
-    int64_t first;    /* its first row in the group's matrix */
+    int32_t member; /* place among the group's members */
+    int64_t first;  /* its first row in the group's matrix */
     int64_t out, in;
     bool bias;
 } projection;
@@ -40,7 +40,7 @@ typedef struct layer_weights {
 typedef struct named_tensor {
     char name[96];
     int32_t rank;
-    bool wide; /* always F32: norms and biases */
+    bool wide;        /* always F32: norms and biases */
     matrix_view view; /* a vector is [1, n] */
 } named_tensor;
 
@@ -49,7 +49,7 @@ typedef struct weights {
     const backend *device;
     arena arena;
     int64_t parameters;
-    int32_t dtype; /* of the large matrices */
+    int32_t dtype;         /* of the large matrices */
     matrix_view embedding; /* [vocabulary, hidden] */
     matrix_view head;      /* [vocabulary, hidden]; the embedding itself when tied */
     matrix_view final_norm;
@@ -66,11 +66,12 @@ balora_status weights_plan(weights *out, allocator *memory, const backend *devic
                            int32_t dtype);
 
 /* Lay out and take memory for all weights, large matrices in `dtype`. Contents are unspecified. */
-balora_status weights_create(weights *out, allocator *memory, const backend *device, const model_config *config,
-                             int32_t dtype);
+balora_status weights_create(weights *out, allocator *memory, const backend *device,
+                             const model_config *config, int32_t dtype);
 void weights_free(weights *self); /* also on a zeroed one */
 
-/* Read every tensor from a model folder; dtype AUTO keeps the files' storage where it is uniform and widens else. */
+/* Read every tensor from a model folder; dtype AUTO keeps the files' storage where it is uniform and widens
+ * else. */
 balora_status weights_load(weights *out, allocator *memory, const backend *device, backend_queue *queue,
                            const model_config *config, const char *folder, int32_t dtype);
 

@@ -1,6 +1,6 @@
 /*
- * One block of device memory, planned before it is taken: run the code that places every matrix once to learn the size,
- * allocate, and run it again for the real views.
+ * One block of device memory, planned before it is taken: run the code that places every matrix once to learn
+ * the size, allocate, and run it again for the real views.
  */
 #ifndef TENSOR_ARENA_H
 #define TENSOR_ARENA_H

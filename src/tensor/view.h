@@ -6,7 +6,8 @@
 #include "tensor/dtype.h"
 
 /* Contiguous [rows, cols] from `offset` bytes. */
-static inline matrix_view view_make(backend_buffer *buffer, int64_t offset, int32_t dtype, int64_t rows, int64_t cols) {
+static inline matrix_view view_make(backend_buffer *buffer, int64_t offset, int32_t dtype, int64_t rows,
+                                    int64_t cols) {
     return (matrix_view){buffer, offset, rows, cols, cols, dtype, 0};
 }
 

@@ -1,0 +1,176 @@
+#include "train/pass.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+
+static activation_sizes measure(const pass_options *options) {
+    activation_sizes sizes = {.tokens = options->capacity.tokens,
+                              .rows = options->capacity.rows,
+                              .sequences = options->capacity.sequences,
+                              .copies = options->copies,
+                              .backward = options->backward};
+    const balora_adapter *adapter = options->adapter;
+    if (adapter == NULL || adapter->groups == NULL)
+        return sizes;
+    for (int64_t i = 0; i < options->model->config.layers * GROUP_COUNT; i++) {
+        int64_t *most = &sizes.low_rank_rows[i % GROUP_COUNT];
+        *most = arith_max(*most, adapter->groups[i].rows);
+    }
+    return sizes;
+}
+
+static void place(pass *self) {
+    const pass_options *options = &self->options;
+    activation_sizes sizes = measure(options);
+    head_sizes head = {.rows = options->capacity.rows,
+                       .chunk = head_chunk_rows(options->model->config.vocabulary, options->logit_chunk,
+                                                options->capacity.rows),
+                       .copies = options->copies,
+                       .backward = options->backward};
+    activations_place(&self->activations, &self->arena, &options->model->config, &sizes);
+    int64_t before = self->arena.bytes;
+    head_place(&self->head, &self->arena, &self->decoder, &head);
+    self->head_bytes = self->arena.bytes - before;
+}
+
+static void connect(pass *self) {
+    balora_model *model = self->options.model;
+    balora_adapter *adapter = self->options.adapter;
+    bool full = adapter != NULL && adapter->method == BALORA_METHOD_FULL;
+    self->decoder = (decoder){.config = &model->config,
+                              .ops = model->device.ops,
+                              .queue = self->queue,
+                              .student = full ? &adapter->full : &model->weights,
+                              .teacher = &model->weights,
+                              .gradients = full && self->options.backward ? &adapter->full_gradients : NULL,
+                              .low_rank = adapter != NULL ? adapter->groups : NULL,
+                              .rope = &self->rope,
+                              .memory = &self->activations};
+}
+
+static balora_status make_rope(pass *self) {
+    const dataset *data = self->options.data;
+    int64_t *lengths;
+    STATUS_TRY(
+        memory_new(self->memory, &lengths, (size_t)data->sequences, sizeof *lengths, "sequence lengths"));
+    for (int64_t i = 0; i < data->sequences; i++)
+        lengths[i] = dataset_length(data, i);
+    balora_status status =
+        rope_table_create(&self->rope, self->memory, &self->options.model->device, self->queue,
+                          &self->options.model->config, lengths, data->sequences);
+    memory_free(self->memory, lengths);
+    return status;
+}
+
+static balora_status prepare_scratch(pass *self) {
+    const model_config *config = &self->options.model->config;
+    int64_t widest =
+        arith_max(arith_max(config->hidden, config->intermediate), config->heads * config->head_dim);
+    backend_limits limits = {.gemm_columns = widest,
+                             .eigh_size = self->options.eigh_size,
+                             .sequence_length = self->options.capacity.longest_sequence,
+                             .head_dim = config->head_dim,
+                             .vocabulary = config->vocabulary};
+    return self->decoder.ops->prepare(self->queue, &limits);
+}
+
+static balora_status build(pass *self) {
+    balora_model *model = self->options.model;
+    const batch_counts *capacity = &self->options.capacity;
+    int64_t copies = self->options.copies;
+    int64_t staged = copies * (2 * capacity->tokens + capacity->sequences + capacity->rows) + 1;
+    STATUS_TRY(model->device.ops->queue_open(&self->queue, model->device.device));
+    connect(self);
+    place(self);
+    int64_t planned = self->arena.bytes;
+    balora_status status = arena_allocate(&self->arena, &model->device);
+    if (status != BALORA_OK)
+        return status_prefix(
+            status,
+            "activations of %lld tokens a micro-batch, planned %lld MiB (a smaller batch_size or "
+            "max_length needs less)",
+            (long long)capacity->tokens, (long long)(planned >> 20));
+    place(self);
+    STATUS_TRY(prepare_scratch(self));
+    STATUS_TRY(make_rope(self));
+    STATUS_TRY(batch_allocate(&self->batch, self->memory, capacity));
+    return memory_new(self->memory, &self->staging, (size_t)staged, sizeof *self->staging, "a micro-batch");
+}
+
+balora_status pass_create(pass *out, const pass_options *options) {
+    memset(out, 0, sizeof *out);
+    out->options = *options;
+    out->memory = &options->model->context->memory;
+    balora_status status = build(out);
+    if (status != BALORA_OK)
+        pass_free(out);
+    return status;
+}
+
+void pass_free(pass *self) {
+    if (self->memory == NULL)
+        return;
+    arena_free(&self->arena);
+    rope_table_free(&self->rope);
+    batch_free(&self->batch);
+    memory_free(self->memory, self->staging);
+    if (self->queue != NULL)
+        self->options.model->device.ops->queue_close(self->queue);
+    memset(self, 0, sizeof *self);
+}
+
+/* Rotary rows of every token: its position behind the first row of its sequence's section. */
+static void write_positions(const pass *self, int32_t *out) {
+    const token_batch *batch = &self->batch;
+    for (int64_t s = 0; s < batch->counts.sequences; s++) {
+        int32_t begin = batch->offsets[s], end = batch->offsets[s + 1];
+        int32_t first = (int32_t)rope_table_first_row(&self->rope, end - begin);
+        for (int32_t i = begin; i < end; i++)
+            out[i] = first + batch->positions[i];
+    }
+}
+
+static void stage(pass *self, int32_t *tokens, int32_t *positions, int32_t *offsets, int32_t *needed) {
+    const token_batch *batch = &self->batch;
+    int64_t n = batch->counts.tokens, m = batch->counts.rows, b = batch->counts.sequences;
+    for (int64_t copy = 0; copy < self->options.copies; copy++) {
+        memcpy(tokens + copy * n, batch->tokens, (size_t)n * sizeof *tokens);
+        write_positions(self, positions + copy * n);
+        for (int64_t s = 0; s <= b; s++)
+            offsets[copy * b + s] = (int32_t)(copy * n) + batch->offsets[s];
+        for (int64_t r = 0; r < m; r++)
+            needed[copy * m + r] = (int32_t)(copy * n) + batch->row_indices[r];
+    }
+}
+
+static balora_status send(const pass *self, matrix_view target, const int32_t *host, int64_t count) {
+    return self->decoder.ops->upload(self->queue, target.buffer, target.offset, host,
+                                     count * (int64_t)sizeof *host);
+}
+
+balora_status pass_load(pass *self) {
+    const batch_counts *counts = &self->batch.counts;
+    int64_t copies = self->options.copies, tokens = copies * counts->tokens, rows = copies * counts->rows;
+    int64_t offsets = copies * counts->sequences + 1;
+    int32_t *host_tokens = self->staging, *host_positions = host_tokens + tokens;
+    int32_t *host_offsets = host_positions + tokens, *host_needed = host_offsets + offsets;
+    self->shape = (decoder_batch){.tokens = counts->tokens,
+                                  .rows = counts->rows,
+                                  .sequences = counts->sequences,
+                                  .longest_sequence = counts->longest_sequence,
+                                  .copies = self->options.copies};
+    stage(self, host_tokens, host_positions, host_offsets, host_needed);
+    STATUS_TRY(send(self, self->activations.tokens, host_tokens, tokens));
+    STATUS_TRY(send(self, self->activations.positions, host_positions, tokens));
+    STATUS_TRY(send(self, self->activations.offsets, host_offsets, offsets));
+    STATUS_TRY(send(self, self->activations.needed, host_needed, rows));
+    return head_load(&self->head, &self->batch);
+}
+
+balora_status pass_forward(pass *self) {
+    STATUS_TRY(decoder_forward(&self->decoder, &self->shape));
+    return head_normalize(&self->head, self->shape.rows);
+}

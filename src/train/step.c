@@ -1,0 +1,236 @@
+/* One optimizer step: micro-batches forward and backward, clipping, update, metrics. */
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/arith.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "optim/schedule.h"
+#include "train/trainer.h"
+
+#define SKIPPED_STEPS_LIMIT 10
+
+/* Counts of the whole step, by which token terms are divided under the global reduction. */
+typedef struct step_counts {
+    int64_t micro_batches, tokens, targets, regularized;
+} step_counts;
+
+static step_counts count_step(balora_trainer *trainer) {
+    step_counts counts = {.micro_batches = order_micro_batches(&trainer->order, trainer->step)};
+    for (int64_t i = 0; i < counts.micro_batches; i++) {
+        order_range range = order_micro_batch(&trainer->order, trainer->step, i);
+        batch_counts one = batch_count(&trainer->data->set, &trainer->order, range, trainer->row_kind);
+        trainer->records[i] = (micro_record){.counts = one};
+        counts.tokens += one.tokens;
+        counts.targets += one.targets;
+        counts.regularized += one.regularized;
+    }
+    return counts;
+}
+
+/* One over what a micro-batch's sum is divided by, so that the micro-batches' parts add up to the step's
+ * mean. */
+static double share(const balora_trainer *trainer, int64_t own, int64_t step_total, int64_t micro_batches) {
+    if (own == 0)
+        return 0;
+    if (trainer->options.loss_reduction == BALORA_REDUCTION_MEAN_OF_MEANS)
+        return 1 / ((double)own * (double)micro_batches);
+    return 1 / (double)step_total;
+}
+
+/* The teacher's mean entropy over ln V at the regularized rows: the one figure that the host needs inside a
+ * step. */
+static balora_status relative_entropy(balora_trainer *trainer, double *out) {
+    pass *micro = &trainer->pass;
+    const token_batch *batch = &micro->batch;
+    const backend_ops *ops = micro->decoder.ops;
+    int64_t rows = batch->counts.rows;
+    double *host = trainer->host_sums, sum = 0;
+    matrix_view entropy = view_rows(micro->head.entropy, 0, rows);
+    STATUS_TRY(head_teacher_entropy(&micro->head, rows, trainer->regularizers->options.temperature));
+    STATUS_TRY(ops->download(micro->queue, host, entropy.buffer, entropy.offset, view_bytes(entropy)));
+    STATUS_TRY(ops->synchronize(micro->queue));
+    for (int64_t row = 0; row < rows; row++)
+        if (batch->row_regularized[row])
+            sum += host[row];
+    double scale = log((double)trainer->adapter->model->config.vocabulary);
+    *out = batch->counts.regularized > 0 && scale > 0 ? sum / (double)batch->counts.regularized / scale : 0;
+    return BALORA_OK;
+}
+
+static balora_status find_lambdas(balora_trainer *trainer, double lambdas[3]) {
+    const balora_regularizers *set = trainer->regularizers;
+    double entropy = 0;
+    memset(lambdas, 0, 3 * sizeof *lambdas);
+    if (set == NULL)
+        return BALORA_OK;
+    if (regularizers_use_teacher(set) && set->options.consistency_schedule == BALORA_CONSISTENCY_ADAPTIVE)
+        STATUS_TRY(relative_entropy(trainer, &entropy));
+    regularizers_weights(set, trainer->step, trainer->order.steps, entropy, lambdas);
+    return BALORA_OK;
+}
+
+static balora_status add_svd_term(balora_trainer *trainer, int64_t index, double scale) {
+    pass *micro = &trainer->pass;
+    const decoder *body = &micro->decoder;
+    const backend_ops *ops = body->ops;
+    const token_batch *batch = &micro->batch;
+    int64_t count = 0;
+    for (int64_t row = 0; row < batch->counts.rows; row++)
+        if (batch->row_regularized[row])
+            trainer->host_rows[count++] = (int32_t)row;
+    matrix_view rows = view_columns(trainer->regularized_rows, 0, count);
+    matrix_view hidden = view_rows(trainer->regularized_hidden, 0, count);
+    matrix_view student = view_rows(micro->head.hidden, 0, batch->counts.rows);
+    matrix_view dstudent = view_rows(micro->head.dhidden, 0, batch->counts.rows);
+    STATUS_TRY(ops->upload(micro->queue, rows.buffer, rows.offset, trainer->host_rows,
+                           count * (int64_t)sizeof *trainer->host_rows));
+    STATUS_TRY(ops->gather_rows(micro->queue, hidden, student, rows));
+    STATUS_TRY(spectral_evaluate(&trainer->spectral, hidden, scale,
+                                 view_columns(trainer->svd_values, index, 1), body->student->head,
+                                 body->gradients != NULL ? body->gradients->head : view_none()));
+    return ops->scatter_add_rows(micro->queue, dstudent, view_rows(trainer->spectral.narrow, 0, count), rows);
+}
+
+static balora_status run_micro_batch(balora_trainer *trainer, int64_t index, const step_counts *counts) {
+    pass *micro = &trainer->pass;
+    const backend_ops *ops = micro->decoder.ops;
+    const balora_regularizers *set = trainer->regularizers;
+    micro_record *record = &trainer->records[index];
+    const batch_counts *own = &record->counts;
+    order_range range = order_micro_batch(&trainer->order, trainer->step, index);
+    STATUS_TRY(context_poll(trainer->adapter->model->context));
+    STATUS_TRY(batch_fill(&micro->batch, &trainer->data->set, &trainer->order, range, trainer->row_kind));
+    if (own->rows == 0)
+        return BALORA_OK;
+    STATUS_TRY(pass_load(micro));
+    STATUS_TRY(pass_forward(micro));
+    STATUS_TRY(find_lambdas(trainer, record->lambdas));
+    double regularized = share(trainer, own->regularized, counts->regularized, counts->micro_batches);
+    head_objective objective = {.task = share(trainer, own->targets, counts->targets, counts->micro_batches),
+                                .consistency = record->lambdas[0] * regularized,
+                                .diversity = record->lambdas[1] * regularized,
+                                .temperature = set != NULL ? set->options.temperature : 1,
+                                .top_k = set != NULL ? set->options.top_k : 1};
+    STATUS_TRY(head_forward_backward(&micro->head, own->rows, &objective));
+    record->has_svd = trainer_uses_svd(trainer) && own->regularized >= 2;
+    record->svd_share = regularized * (double)own->regularized;
+    if (record->has_svd)
+        STATUS_TRY(add_svd_term(trainer, index, record->lambdas[2] * record->svd_share));
+    STATUS_TRY(ops->sum_rows(micro->queue, view_rows(micro->head.terms, 0, own->rows), 0,
+                             view_rows(trainer->sums, index, 1)));
+    STATUS_TRY(head_finish_backward(&micro->head, own->rows));
+    return decoder_backward(&micro->decoder, &micro->shape);
+}
+
+static balora_status start_step(balora_trainer *trainer) {
+    const backend_ops *ops = trainer->pass.decoder.ops;
+    backend_queue *queue = trainer->pass.queue;
+    STATUS_TRY(ops->fill_zero(queue, adapter_gradients(trainer->adapter)));
+    STATUS_TRY(ops->fill_zero(queue, trainer->sums));
+    STATUS_TRY(ops->fill_zero(queue, trainer->svd_values));
+    bool head_changed = trainer->step > 0 && trainer->spectral.head_trained;
+    return head_changed ? spectral_update_head(&trainer->spectral, trainer->pass.decoder.student->head)
+                        : BALORA_OK;
+}
+
+/* Clip and update; the gradient's norm and all sums come to the host with the one synchronization of a step.
+ */
+static balora_status finish_step(balora_trainer *trainer, double learning_rate, double *norm) {
+    const backend_ops *ops = trainer->pass.decoder.ops;
+    backend_queue *queue = trainer->pass.queue;
+    double *host_svd = trainer->host_sums + trainer->sums.rows * LOSS_COLUMNS;
+    STATUS_TRY(ops->sum_squares(queue, adapter_gradients(trainer->adapter), 0, trainer->norm));
+    STATUS_TRY(ops->clip_scale(queue, trainer->norm, trainer->options.max_grad_norm, trainer->clip));
+    STATUS_TRY(optimizer_apply(trainer->optimizer, queue, learning_rate, trainer->clip));
+    STATUS_TRY(adapter_refresh(trainer->adapter, queue));
+    STATUS_TRY(ops->download(queue, trainer->host_sums, trainer->sums.buffer, trainer->sums.offset,
+                             view_bytes(trainer->sums)));
+    STATUS_TRY(ops->download(queue, host_svd, trainer->svd_values.buffer, trainer->svd_values.offset,
+                             view_bytes(trainer->svd_values)));
+    STATUS_TRY(ops->download(queue, norm, trainer->norm.buffer, trainer->norm.offset, sizeof *norm));
+    STATUS_TRY(ops->synchronize(queue));
+    *norm = sqrt(*norm);
+    return BALORA_OK;
+}
+
+/* Raw terms and the weighted loss from the sums of all micro-batches. */
+static void gather_metrics(const balora_trainer *trainer, const step_counts *counts,
+                           balora_step_metrics *out) {
+    const double *svd_values = trainer->host_sums + trainer->sums.rows * LOSS_COLUMNS;
+    double consistency = 0, diversity = 0, svd = 0, weighted = 0, lambda_sum = 0;
+    bool has_svd = false;
+    for (int64_t i = 0; i < counts->micro_batches; i++) {
+        const micro_record *record = &trainer->records[i];
+        const double *sums = trainer->host_sums + i * LOSS_COLUMNS;
+        double task = share(trainer, record->counts.targets, counts->targets, counts->micro_batches);
+        double regularized =
+            share(trainer, record->counts.regularized, counts->regularized, counts->micro_batches);
+        double own_consistency = sums[LOSS_CONSISTENCY] * regularized;
+        double own_svd = record->has_svd ? svd_values[i] * record->svd_share : 0;
+        has_svd = has_svd || record->has_svd;
+        out->task += sums[LOSS_TASK] * task;
+        consistency += own_consistency;
+        diversity += sums[LOSS_DIVERSITY] * regularized;
+        svd += own_svd;
+        weighted += record->lambdas[0] * own_consistency;
+        lambda_sum += record->lambdas[0] * record->svd_share;
+        out->lambda_diversity = fmax(out->lambda_diversity, record->lambdas[1]);
+        out->lambda_svd = fmax(out->lambda_svd, record->lambdas[2]);
+    }
+    out->lambda_consistency = lambda_sum;
+    out->loss = out->task + weighted + out->lambda_diversity * diversity + out->lambda_svd * svd;
+    out->consistency = regularizers_use_teacher(trainer->regularizers) ? consistency : NAN;
+    out->diversity = trainer_uses_diversity(trainer) ? diversity : NAN;
+    out->svd = has_svd ? svd : NAN;
+}
+
+static int64_t peak_memory(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+static balora_status judge(balora_trainer *trainer, double norm, balora_step_metrics *metrics) {
+    metrics->skipped = !isfinite(norm);
+    if (!metrics->skipped) {
+        optimizer_count(trainer->optimizer);
+        trainer->skipped_in_a_row = 0;
+        return BALORA_OK;
+    }
+    if (++trainer->skipped_in_a_row >= SKIPPED_STEPS_LIMIT)
+        return status_fail(
+            BALORA_ERROR_NUMERIC,
+            "step %lld: the gradient was not finite for %d steps in a row; lower the learning rate or "
+            "look at the data",
+            (long long)trainer->step, SKIPPED_STEPS_LIMIT);
+    return context_log(trainer->adapter->model->context, BALORA_LOG_WARNING,
+                       "step %lld: the gradient is not finite; the step was skipped",
+                       (long long)trainer->step);
+}
+
+balora_status trainer_step(balora_trainer *trainer, balora_step_metrics *metrics) {
+    if (trainer->step >= trainer->order.steps)
+        return BALORA_DONE;
+    const balora_train_options *options = &trainer->options;
+    double begin = clock_seconds(), norm;
+    double learning_rate = schedule_learning_rate(options->lr_schedule, options->learning_rate,
+                                                  options->warmup_ratio, trainer->step, trainer->order.steps);
+    step_counts counts = count_step(trainer);
+    STATUS_TRY(start_step(trainer));
+    for (int64_t i = 0; i < counts.micro_batches; i++)
+        STATUS_TRY(run_micro_batch(trainer, i, &counts));
+    STATUS_TRY(finish_step(trainer, learning_rate, &norm));
+    trainer->step++;
+    *metrics = (balora_step_metrics)BALORA_STEP_METRICS_INIT;
+    gather_metrics(trainer, &counts, metrics);
+    metrics->step = trainer->step;
+    metrics->epoch = order_epochs(&trainer->order, trainer->step);
+    metrics->grad_norm = norm;
+    metrics->learning_rate = learning_rate;
+    metrics->tokens = counts.tokens;
+    metrics->supervised_tokens = counts.targets;
+    metrics->seconds = clock_seconds() - begin;
+    metrics->peak_memory_bytes = peak_memory();
+    return judge(trainer, norm, metrics);
+}

@@ -1,0 +1,184 @@
+#include "train/trainer.h"
+
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+
+bool trainer_uses_svd(const balora_trainer *trainer) {
+    return trainer->regularizers != NULL && trainer->regularizers->options.lambda_svd != 0;
+}
+
+bool trainer_uses_diversity(const balora_trainer *trainer) {
+    return trainer->regularizers != NULL && trainer->regularizers->options.lambda_diversity != 0;
+}
+
+static int32_t row_kind(const balora_regularizers *set) {
+    if (!regularizers_any(set))
+        return BATCH_ROWS_TASK;
+    return set->options.positions == BALORA_POSITIONS_LABEL ? BATCH_ROWS_LABEL : BATCH_ROWS_PREDICT;
+}
+
+/* The given set, or for BA-LoRA the defaults. */
+static balora_status choose_regularizers(balora_trainer *trainer) {
+    const balora_regularizer_options defaults = BALORA_REGULARIZER_OPTIONS_INIT;
+    if (trainer->options.regularizers != NULL)
+        trainer->regularizers = regularizers_retain(trainer->options.regularizers);
+    else if (trainer->adapter->method == BALORA_METHOD_BA_LORA)
+        STATUS_TRY(regularizers_create(&trainer->regularizers, trainer->adapter->model->context, &defaults));
+    return BALORA_OK;
+}
+
+static balora_status choose_optimizer(balora_trainer *trainer) {
+    const balora_optimizer_options defaults = BALORA_OPTIMIZER_OPTIONS_INIT;
+    if (trainer->options.optimizer == NULL)
+        return optimizer_create(&trainer->optimizer, trainer->adapter, &defaults);
+    if (trainer->options.optimizer->adapter != trainer->adapter)
+        return status_fail(BALORA_ERROR_MISMATCH, "the optimizer was made for another adapter");
+    trainer->optimizer = optimizer_retain(trainer->options.optimizer);
+    return BALORA_OK;
+}
+
+static balora_status choose_order(balora_trainer *trainer) {
+    const balora_train_options *options = &trainer->options;
+    order_options order = {.sequences = trainer->data->set.sequences,
+                           .batch_size = options->batch_size,
+                           .accumulation = options->gradient_accumulation,
+                           .epochs = options->epochs,
+                           .max_steps = options->max_steps,
+                           .seed = options->seed,
+                           .shuffle = options->shuffle != 0,
+                           .packing = options->packing != 0};
+    return order_init(&trainer->order, &order);
+}
+
+static spectral_options spectral_request(const balora_trainer *trainer, const batch_counts *capacity) {
+    return (spectral_options){.hidden = trainer->adapter->model->config.hidden,
+                              .rows = capacity->regularized,
+                              .top = trainer->regularizers->options.svd_k,
+                              .norm = trainer->regularizers->options.svd_norm,
+                              .head_trained = trainer->adapter->method == BALORA_METHOD_FULL};
+}
+
+static balora_status make_pass(balora_trainer *trainer) {
+    balora_model *model = trainer->adapter->model;
+    batch_counts capacity;
+    STATUS_TRY(batch_plan(&capacity, &trainer->data->set, &trainer->order, trainer->row_kind));
+    bool svd = trainer_uses_svd(trainer) && capacity.regularized >= 2;
+    spectral_options spectral = svd ? spectral_request(trainer, &capacity) : (spectral_options){0};
+    pass_options options = {.model = model,
+                            .adapter = trainer->adapter,
+                            .data = &trainer->data->set,
+                            .capacity = capacity,
+                            .logit_chunk = trainer->options.logit_chunk,
+                            .eigh_size = svd ? spectral_problem_size(&spectral) : 0,
+                            .copies = regularizers_use_teacher(trainer->regularizers) ? 2 : 1,
+                            .backward = true};
+    STATUS_TRY(pass_create(&trainer->pass, &options));
+    if (!svd)
+        return BALORA_OK;
+    return spectral_create(&trainer->spectral, &model->context->memory, &model->device, trainer->pass.queue,
+                           trainer->pass.decoder.student->head, &spectral);
+}
+
+static void place_scalars(balora_trainer *trainer, int64_t micro_batches) {
+    arena *plan = &trainer->scalars;
+    int64_t rows = trainer->pass.options.capacity.rows,
+            regularized = trainer->pass.options.capacity.regularized;
+    trainer->sums = arena_place(plan, BALORA_F64, micro_batches, LOSS_COLUMNS);
+    trainer->svd_values = arena_place(plan, BALORA_F64, 1, micro_batches);
+    trainer->norm = arena_place(plan, BALORA_F64, 1, 1);
+    trainer->clip = arena_place(plan, BALORA_F32, 1, 1);
+    trainer->regularized_rows = arena_place(plan, BALORA_I32, 1, rows);
+    trainer->regularized_hidden =
+        arena_place(plan, BALORA_F32, regularized, trainer->adapter->model->config.hidden);
+}
+
+static balora_status make_scalars(balora_trainer *trainer) {
+    allocator *memory = &trainer->adapter->model->context->memory;
+    int64_t rows = trainer->pass.options.capacity.rows;
+    /* the first step is never shorter than another one */
+    int64_t micro_batches = arith_max(1, order_micro_batches(&trainer->order, 0));
+    place_scalars(trainer, micro_batches);
+    STATUS_TRY(arena_allocate(&trainer->scalars, &trainer->adapter->model->device));
+    place_scalars(trainer, micro_batches);
+    STATUS_TRY(
+        memory_new(memory, &trainer->host_rows, (size_t)rows, sizeof *trainer->host_rows, "row indices"));
+    STATUS_TRY(memory_new(memory, &trainer->host_sums, (size_t)(micro_batches * (LOSS_COLUMNS + 1) + rows),
+                          sizeof *trainer->host_sums, "sums of a step"));
+    return memory_zeroed(memory, &trainer->records, (size_t)micro_batches, sizeof *trainer->records,
+                         "records of a step");
+}
+
+static balora_status build(balora_trainer *trainer) {
+    STATUS_TRY(choose_regularizers(trainer));
+    STATUS_TRY(choose_order(trainer));
+    STATUS_TRY(choose_optimizer(trainer));
+    trainer->row_kind = row_kind(trainer->regularizers);
+    if (adapter_gradients(trainer->adapter).buffer == NULL)
+        STATUS_TRY(adapter_prepare_training(trainer->adapter));
+    STATUS_TRY(make_pass(trainer));
+    STATUS_TRY(make_scalars(trainer));
+    STATUS_TRY(trainer->pass.decoder.ops->synchronize(trainer->adapter->queue));
+    return trainer->pass.decoder.ops->synchronize(trainer->pass.queue);
+}
+
+balora_status trainer_create(balora_trainer **out, balora_adapter *adapter, balora_data *data,
+                             const balora_train_options *options) {
+    if (data->model != adapter->model)
+        return status_fail(BALORA_ERROR_MISMATCH, "adapter and data were opened with different models");
+    int idle = 0;
+    if (!atomic_compare_exchange_strong(&adapter->training, &idle, 1))
+        return status_fail(BALORA_ERROR_STATE, "the adapter has a trainer already; free that one first");
+    balora_trainer *trainer;
+    balora_status status =
+        memory_zeroed(&adapter->model->context->memory, &trainer, 1, sizeof *trainer, "a trainer");
+    if (status != BALORA_OK) {
+        atomic_store(&adapter->training, 0);
+        return status;
+    }
+    trainer->adapter = adapter_retain(adapter);
+    trainer->data = data_retain(data);
+    trainer->options = *options;
+    status = build(trainer);
+    if (status != BALORA_OK) {
+        trainer_release(trainer);
+        return status;
+    }
+    *out = trainer;
+    return BALORA_OK;
+}
+
+void trainer_release(balora_trainer *trainer) {
+    if (trainer == NULL)
+        return;
+    balora_adapter *adapter = trainer->adapter;
+    allocator *memory = &adapter->model->context->memory;
+    spectral_free(&trainer->spectral);
+    pass_free(&trainer->pass);
+    arena_free(&trainer->scalars);
+    memory_free(memory, trainer->host_rows);
+    memory_free(memory, trainer->host_sums);
+    memory_free(memory, trainer->records);
+    optimizer_release(trainer->optimizer);
+    regularizers_release(trainer->regularizers);
+    data_release(trainer->data);
+    memory_free(memory, trainer);
+    atomic_store(&adapter->training, 0);
+    adapter_release(adapter);
+}
+
+void trainer_describe(const balora_trainer *trainer, balora_trainer_information *out) {
+    *out = (balora_trainer_information)BALORA_TRAINER_INFORMATION_INIT;
+    balora_adapter_information adapter;
+    adapter_describe(trainer->adapter, &adapter);
+    out->total_steps = trainer->order.steps;
+    out->micro_batch_tokens = trainer->pass.options.capacity.tokens;
+    out->micro_batch_rows = trainer->pass.options.capacity.rows;
+    out->activation_bytes =
+        trainer->pass.arena.bytes + trainer->spectral.arena.bytes + trainer->scalars.bytes;
+    out->head_bytes = trainer->pass.head_bytes;
+    out->weight_bytes = trainer->adapter->model->weights.arena.bytes;
+    out->adapter_bytes = adapter.device_bytes;
+    out->optimizer_bytes = trainer->optimizer->moments.bytes;
+}
