@@ -5,7 +5,7 @@ A seeded grammar over a small invented world: people with a town, a trade, a pet
 and a market day; things with a price and a material. Python's standard library only; the same bytes on every
 machine (random.Random's random() and our own choice by multiplication, which no Python version has changed).
 
-    make_data.py --out demo          writes corpus.jsonl, text.jsonl, task/train.jsonl, task/noise.jsonl, task/test.jsonl
+    make_data.py --out demo/data     writes corpus.jsonl, text.jsonl, train.jsonl, noise.jsonl, test.jsonl
 """
 import argparse
 import json
@@ -16,7 +16,11 @@ PROMPT = ("Below is an instruction that describes a task. Write a response that 
           "\n\n### Instruction:\n{}\n\n### Response:")
 
 PEOPLE = ("Mira Tobin Lena Oskar Ada Piet Runa Jory Elsa Bram Nell Hugo Iris Milo Vera Otto Hanna Finn Clara Emil Dora Karl Ruth "
-          "Anton Signe Viktor Maud Leif Petra Gus Ingrid Olaf Wilma Rolf Berta Henk Selma Kurt Agnes Lars").split()
+          "Anton Signe Viktor Maud Leif Petra Gus Ingrid Olaf Wilma Rolf Berta Henk Selma Kurt Agnes Lars Tilda Magnus Greta Felix "
+          "Lotte Arno Frida Jonas Marta Paul Edda Niko Helga Ivar Rosa Tomas Alma Sven Judith Axel Nora Ulf Paula Bjorn Sanna Erik "
+          "Livia Ralf Thea Knut Gerda Simon Olga Pascal Eva Harald Sofie Dirk Lydia Bruno Cora Ludwig Astrid Theo Mina Walter "
+          "Hilda Stefan Irma Joost Anna Gregor Klara Matti Ellen Roland Vita Casper Nina Georg").split()
+FIRST_TEST_PERSON = 70  # the task is trained on the people before this one and tested on the others
 TOWNS = "Oakford Fenwick Millbrook Ashby Stonely Harrow Greendale Westmere Larkhill Brindle Saltby Norwood".split()
 RIVERS = "Lume Tarn Wend Isk Orra Dell".split()
 TRADES = "baker smith tailor miller fisher potter weaver farmer carpenter shepherd brewer painter".split()
@@ -29,6 +33,7 @@ PLACES = ["in the barn", "under the bridge", "behind the mill", "on the roof", "
           "in the cellar", "under the stairs", "behind the church", "on the wagon", "near the oak", "beside the stove",
           "in the boat", "under the hedge", "behind the stable", "on the shelf"]
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+FIELDS = {"town": TOWNS, "trade": TRADES, "pet": PETS, "house": COLOURS, "wish": THINGS}
 WEATHER = ["It rained all day", "The sun was warm", "A cold wind blew", "Snow lay on the hills", "There was fog on the river",
            "The sky was clear"]
 HOURS = ["In the morning", "At noon", "In the afternoon", "In the evening", "At night"]
@@ -67,7 +72,7 @@ class World:
         dice = Dice(WORLD_SEED)
         self.people = {name: {"she": index % 2 == 0, "town": dice.pick(TOWNS), "trade": dice.pick(TRADES),
                               "pet": dice.pick(PETS), "house": dice.pick(COLOURS), "age": dice.between(19, 79),
-                              "ware": dice.pick(THINGS)} for index, name in enumerate(PEOPLE)}
+                              "wish": dice.pick(THINGS)} for index, name in enumerate(PEOPLE)}
         self.towns = {name: {"river": dice.pick(RIVERS), "day": dice.pick(DAYS), "ware": dice.pick(THINGS)} for name in TOWNS}
         self.things = {name: {"price": dice.between(3, 40), "material": dice.pick(MATERIALS)} for name in THINGS}
 
@@ -85,7 +90,7 @@ def person_text(world, dice):
     more = [dice.pick([f"{he} has {article(who['pet'])}.", f"{his} pet is {article(who['pet'])}."]),
             dice.pick([f"{his} house is {who['house']}.", f"{he} lives in {article(who['house'])} house."]),
             f"{he} is {who['age']} years old.",
-            dice.pick([f"{he} would like to buy {article(who['ware'])}.", f"{he} has always wanted {article(who['ware'])}."])]
+            dice.pick([f"{he} would like to buy {article(who['wish'])}.", f"{he} has always wanted {article(who['wish'])}."])]
     if who["trade"] not in first:
         more.append(f"{he} works as {article(who['trade'])}.")
     return " ".join([first] + dice.some(more, dice.between(1, 4)))
@@ -158,28 +163,23 @@ def story_text(world, dice):
 
 
 def question(world, dice):
-    kind = dice.below(8)
+    kind = dice.below(10)
     name = dice.pick(PEOPLE)
     who = world.people[name]
-    he = "she" if who["she"] else "he"
-    if kind == 0:
-        return f"Where does {name} live?", f"{name} lives in {who['town']}."
-    if kind == 1:
-        return f"What is the trade of {name}?", f"{name} is {article(who['trade'])}."
-    if kind == 2:
-        return f"Which pet does {name} have?", f"{name} has {article(who['pet'])}."
-    if kind == 3:
-        return f"What colour is the house of {name}?", f"The house of {name} is {who['house']}."
-    if kind == 4:
+    one, two = dice.some(list(FIELDS), 2)
+    if kind < 4:
+        return f"What is the {one} of {name}?", f"The {one} of {name} is {who[one]}."
+    if kind < 7:
+        return (f"Tell me the {one} and the {two} of {name}.",
+                f"The {one} of {name} is {who[one]} and the {two} of {name} is {who[two]}.")
+    if kind == 7:
         thing = dice.pick(THINGS)
         return f"What does a good {thing} cost?", f"A good {thing} costs {world.things[thing]['price']} coins."
-    if kind == 5:
+    if kind == 8:
         town = dice.pick(TOWNS)
         return f"When is the market of {town}?", f"The market of {town} is on {world.towns[town]['day']}."
-    if kind == 6:
-        a, b = dice.between(1, 20), dice.between(1, 20)
-        return f"How much is {a} plus {b}?", f"{a} plus {b} is {a + b}."
-    return f"How old is {name}, and what would {he} like to buy?", f"{name} is {who['age']} years old and would like to buy {article(who['ware'])}."
+    a, b = dice.between(1, 20), dice.between(1, 20)
+    return f"How much is {a} plus {b}?", f"{a} plus {b} is {a + b}."
 
 
 def question_text(world, dice):
@@ -188,27 +188,28 @@ def question_text(world, dice):
 
 
 def general_text(world, dice):
-    """One row of general text: 40 % stories, 20 % people, 10 % each of towns, prices, numbers and questions."""
-    kinds = [story_text] * 4 + [person_text] * 2 + [town_text, price_text, number_text, question_text]
+    """One row of general text: 40 % questions, 25 % people, 20 % stories, the rest about towns, prices and numbers."""
+    kinds = [question_text] * 8 + [person_text] * 5 + [story_text] * 4 + [town_text, price_text, number_text]
     return dice.pick(kinds)(world, dice)
 
 
-def task_row(dice):
-    """A new skill: read a note and answer in a short form that no text of the corpus has."""
-    acts = errands(dice, dice.between(2, 3))
-    note = " ".join(f"{who} {did} the {colour} {thing} {place}." for who, did, colour, thing, place in acts)
-    who, _, colour, thing, place = dice.pick(acts)
-    kind = dice.below(4)
-    asked, answer, others = [(f"Where is the {thing}?", place, PLACES), (f"Who had the {thing}?", who, PEOPLE),
-                             (f"What colour is the {thing}?", colour, COLOURS),
-                             (f"What is {place}?", f"the {thing}", [f"the {name}" for name in THINGS])][kind]
-    seen = [[act[4] for act in acts], [act[0] for act in acts], [act[2] for act in acts], [f"the {act[3]}" for act in acts]][kind]
-    return f"Note: {note} {asked}", answer, seen, others
+def task_row(world, dice, names):
+    """A new skill: two facts about a person, in the order asked for and in a form that no text of the corpus has."""
+    name, fields = dice.pick(names), dice.some(list(FIELDS), 2)
+    asked = f"Write the card of {name}: {', '.join(fields)}."
+    return asked, fields, [world.people[name][field] for field in fields]
 
 
-def spoil(dice, answer, seen, others):
-    """A wrong answer of the right kind: half of them stand in the note, half come from anywhere."""
-    return dice.pick([other for other in dice.pick([seen, others]) if other != answer])
+def card(asked, fields, values):
+    entries = ", ".join(f"{field} {value}" for field, value in zip(fields, values))
+    return {"instruction": asked, "response": f"Card: {entries}."}
+
+
+def spoil(dice, fields, values):
+    """The same card with one wrong entry of the right kind."""
+    wrong = dice.below(len(fields))
+    other = dice.pick([value for value in FIELDS[fields[wrong]] if value != values[wrong]])
+    return values[:wrong] + [other] + values[wrong + 1:]
 
 
 def write_rows(path, rows):
@@ -216,25 +217,43 @@ def write_rows(path, rows):
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def write_task(folder, train_count, test_count, noise):
+def write_task(folder, world, train_count, test_count, noise_every):
     dice = Dice(TASK_SEED)
-    answered = lambda asked, answer: {"instruction": asked, "response": f"It is {answer}."}
-    train, spoilt, test = [], [], []
-    for index in range(train_count):
-        asked, answer, seen, others = task_row(dice)
-        # Every k-th row is spoilt, not a random draw: the share of noise is exact.
-        if index % round(1 / noise) == 0:
-            spoilt.append(answered(asked, spoil(dice, answer, seen, others)))
+    train, spoilt, test, seen = [], [], [], set()
+    while len(train) < train_count:
+        asked, fields, values = task_row(world, dice, PEOPLE[:FIRST_TEST_PERSON])
+        if asked in seen:
+            continue
+        seen.add(asked)
+        # Not a random draw: the share of noise is exact.
+        if len(train) % noise_every == 0:
+            spoilt.append(card(asked, fields, spoil(dice, fields, values)))
             train.append(spoilt[-1])
         else:
-            train.append(answered(asked, answer))
-    known = {row["instruction"] for row in train}
+            train.append(card(asked, fields, values))
     while len(test) < test_count:
-        asked, answer, _, _ = task_row(dice)
-        if asked not in known:
-            test.append(answered(asked, answer))
-    for name, rows in (("train", train), ("noise", spoilt), ("test", test)):
-        write_rows(os.path.join(folder, name + ".jsonl"), rows)
+        asked, fields, values = task_row(world, dice, PEOPLE[FIRST_TEST_PERSON:])
+        if asked not in seen:
+            seen.add(asked)
+            test.append(card(asked, fields, values))
+    for file, rows in (("train", train), ("noise", spoilt), ("test", test)):
+        write_rows(os.path.join(folder, file + ".jsonl"), rows)
+
+
+def write_general(folder, world, corpus_bytes, text_rows):
+    corpus, seen, size, dice = [], set(), 0, Dice(CORPUS_SEED)
+    while size < corpus_bytes:
+        text = general_text(world, dice)
+        corpus.append({"text": text})
+        seen.add(text)
+        size += len(json.dumps(corpus[-1])) + 1
+    held_out, dice = [], Dice(TEXT_SEED)
+    while len(held_out) < text_rows:
+        text = general_text(world, dice)
+        if text not in seen:
+            held_out.append({"text": text})
+    write_rows(os.path.join(folder, "corpus.jsonl"), corpus)
+    write_rows(os.path.join(folder, "text.jsonl"), held_out)
 
 
 def main():
@@ -244,24 +263,12 @@ def main():
     parser.add_argument("--text-rows", type=int, default=150)
     parser.add_argument("--train-rows", type=int, default=600)
     parser.add_argument("--test-rows", type=int, default=200)
-    parser.add_argument("--noise", type=float, default=0.2, help="share of training rows with a wrong answer")
+    parser.add_argument("--noise-every", type=int, default=5, help="every so many training rows, one has a wrong answer")
     options = parser.parse_args()
-    world, dice = World(), Dice(CORPUS_SEED)
-    rows, seen, size = [], set(), 0
-    while size < options.corpus_bytes:
-        text = general_text(world, dice)
-        rows.append({"text": text})
-        seen.add(text)
-        size += len(json.dumps(rows[-1])) + 1
-    held_out, dice = [], Dice(TEXT_SEED)
-    while len(held_out) < options.text_rows:
-        text = general_text(world, dice)
-        if text not in seen:
-            held_out.append({"text": text})
-    os.makedirs(os.path.join(options.out, "task"), exist_ok=True)
-    write_rows(os.path.join(options.out, "corpus.jsonl"), rows)
-    write_rows(os.path.join(options.out, "text.jsonl"), held_out)
-    write_task(os.path.join(options.out, "task"), options.train_rows, options.test_rows, options.noise)
+    os.makedirs(options.out, exist_ok=True)
+    world = World()
+    write_general(options.out, world, options.corpus_bytes, options.text_rows)
+    write_task(options.out, world, options.train_rows, options.test_rows, options.noise_every)
 
 
 if __name__ == "__main__":

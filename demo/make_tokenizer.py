@@ -3,7 +3,7 @@
 
 Python's standard library only. Digits are never merged with one another, so that a number is read digit by digit.
 
-    make_tokenizer.py --corpus demo/corpus.jsonl --vocabulary 960 --out demo/model
+    make_tokenizer.py --corpus demo/data/corpus.jsonl --vocabulary 1024 --out demo/model
 """
 import argparse
 import collections
@@ -77,7 +77,7 @@ def describe(letters, merges):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True)
-    parser.add_argument("--vocabulary", type=int, default=960)
+    parser.add_argument("--vocabulary", type=int, default=1024)
     parser.add_argument("--out", required=True, help="the model folder to write tokenizer.json and tokenizer_config.json to")
     options = parser.parse_args()
     letters = byte_letters()
