@@ -8,8 +8,7 @@
 #include <stdint.h>
 
 #include "base/memory.h"
-
-#define LABEL_NONE (-100) /* the label of a token that is not supervised, as in PyTorch */
+#include "text/label.h"
 
 /* What a sequence contributes to the terms of the objective. */
 typedef struct sequence_counts {
