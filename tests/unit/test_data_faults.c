@@ -1,5 +1,7 @@
 /* Every allocation of the readers and writers refused in turn: a status, nothing kept, nothing half made. */
+#include "ascii_tokenizer.h"
 #include "data/batch.h"
+#include "data/jsonl.h"
 #include "data/token_file.h"
 #include "format/safetensors.h"
 #include "format/tensor_files.h"
@@ -55,6 +57,14 @@ static balora_status read_tokens(scratch *self, allocator *memory) {
     return BALORA_OK;
 }
 
+static balora_status read_rows(scratch *self, allocator *memory) {
+    dataset data;
+    const jsonl_options options = {self->folder, "question,answer", VOCABULARY, 512};
+    STATUS_TRY(jsonl_read(&data, memory, scratch_path(self, "rows.jsonl"), &options));
+    dataset_free(&data);
+    return BALORA_OK;
+}
+
 static balora_status make_batch(scratch *self, allocator *memory) {
     (void)self;
     dataset data;
@@ -78,6 +88,13 @@ static void write_inputs(scratch *self) {
         "{\"weight_map\": {\"offsets\": \"part.safetensors\", \"input_ids\": \"tokens.safetensors\"}}");
 }
 
+static void write_rows(scratch *self) {
+    write_tokenizer(self, "{\"eos_token\": \"<|im_end|>\"}");
+    scratch_text(self, "rows.jsonl",
+                 "{\"question\": \"1 + 1?\", \"answer\": \"2\"}\n"
+                 "{\"question\": \"1 + 2?\", \"answer\": \"3\"}\n");
+}
+
 static void run_refused(scratch *self, scenario run, int from_then_on) {
     for (int64_t refused = 0;; refused++) {
         faulty fault = {.refused = refused, .from_then_on = from_then_on};
@@ -96,8 +113,9 @@ static void run_refused(scratch *self, scenario run, int from_then_on) {
 
 static void refusals_are_survived(void **state) {
     scratch *self = *state;
-    static const scenario scenarios[] = {write_and_open, open_shards, read_tokens, make_batch};
+    static const scenario scenarios[] = {write_and_open, open_shards, read_tokens, read_rows, make_batch};
     write_inputs(self);
+    write_rows(self);
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
         run_refused(self, scenarios[i], 0);
         run_refused(self, scenarios[i], 1);
