@@ -244,7 +244,7 @@ static balora_status index_names(safetensors_file *self) {
 balora_status safetensors_open(safetensors_file *out, allocator *memory, const char *path) {
     memset(out, 0, sizeof *out);
     json_t *header = NULL;
-    uint64_t header_bytes;
+    uint64_t header_bytes = 0;
     balora_status status;
     STATUS_GOTO(file_open(&out->file, memory, path));
     STATUS_GOTO(read_length(&out->file, &header_bytes));
