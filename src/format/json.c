@@ -59,7 +59,8 @@ balora_status json_parse(json_t **out, const char *text, size_t bytes, const cha
     STATUS_TRY(check_depth(text, bytes, origin));
     json_error_t error;
     *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    /* tokenizer_config.json usually has the integer 1e30: no 64-bit integer, so all of that file are read as reals. */
+    /* tokenizer_config.json usually has the integer 1e30: no 64-bit integer, so all of that file are read as
+     * reals. */
     if (*out == NULL && json_error_code(&error) == json_error_numeric_overflow)
         *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     if (*out != NULL)

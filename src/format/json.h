@@ -21,12 +21,14 @@ balora_status json_read_object(json_t **out, allocator *memory, const char *path
 const char *json_type_name(const json_t *value);
 
 /*
- * Members of an object. An absent key, or null, leaves *out as it is (give it the default first); another type or a
- * value outside [low, high] is BALORA_ERROR_FORMAT naming origin and key. `required` turns absence into an error.
+ * Members of an object. An absent key, or null, leaves *out as it is (give it the default first); another
+ * type or a value outside [low, high] is BALORA_ERROR_FORMAT naming origin and key. `required` turns absence
+ * into an error.
  */
-balora_status json_member_integer(const json_t *object, const char *key, const char *origin, bool required, int64_t low,
-                                  int64_t high, int64_t *out);
-balora_status json_member_number(const json_t *object, const char *key, const char *origin, bool required, double *out);
+balora_status json_member_integer(const json_t *object, const char *key, const char *origin, bool required,
+                                  int64_t low, int64_t high, int64_t *out);
+balora_status json_member_number(const json_t *object, const char *key, const char *origin, bool required,
+                                 double *out);
 balora_status json_member_boolean(const json_t *object, const char *key, const char *origin, bool *out);
 /* The string is borrowed from the object. */
 balora_status json_member_string(const json_t *object, const char *key, const char *origin, bool required,
