@@ -1,6 +1,7 @@
 #include "balora/context.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,24 +46,30 @@ balora_status balora_context_memory(const balora_context *context, balora_memory
     return BALORA_OK;
 }
 
-/* "a, b,c" as a JSON array of its parts. */
-static json_t *list_of(const char *text) {
-    json_t *list = json_array();
+/* Of "avx2,fma,OpenBLAS=Haswell": plain words into the array, "name=value" into the object. */
+static void add_features(json_t *features, json_t *parts, const char *text) {
     while (*text != '\0') {
         text += strspn(text, ", ");
         size_t length = strcspn(text, ",");
-        if (length > 0)
-            json_array_append_new(list, json_stringn(text, length));
+        const char *equals = memchr(text, '=', length);
+        char name[64];
+        if (equals != NULL && (size_t)(equals - text) < sizeof name) {
+            snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+            json_object_set_new(parts, name, json_stringn(equals + 1, length - (size_t)(equals + 1 - text)));
+        } else if (length > 0)
+            json_array_append_new(features, json_stringn(text, length));
         text += length;
     }
-    return list;
 }
 
 static json_t *describe_device(const char *name, const backend_properties *properties) {
     json_t *device = json_object();
     json_object_set_new(device, "backend", json_string(name));
     json_object_set_new(device, "name", json_string(properties->name));
-    json_object_set_new(device, "features", list_of(properties->features));
+    json_t *features = json_array(), *parts = json_object();
+    add_features(features, parts, properties->features);
+    json_object_set_new(device, "features", features);
+    json_object_set_new(device, "parts", parts);
     json_object_set_new(device, "memory_bytes", json_integer(properties->memory_bytes));
     json_object_set_new(device, "threads", json_integer(properties->threads));
     return device;

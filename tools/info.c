@@ -114,8 +114,12 @@ static void print_section(const char *title, json_t *section) {
     json_t *value;
     printf("%s\n", title);
     json_object_foreach(section, key, value) {
+        const char *name;
+        json_t *part;
         if (json_is_array(value) && json_is_string(json_array_get(value, 0)))
             print_list(key, value);
+        else if (json_is_object(value))
+            json_object_foreach(value, name, part) print_value(name, part);
         else
             print_value(key, value);
     }

@@ -1,0 +1,326 @@
+"""The command balora: its words, files, figures and exit codes, on a small model.
+
+    test_command.py BALORA FIXTURES
+"""
+import array
+import json
+import os
+import pathlib
+import pty
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import report
+
+BALORA, FIXTURES = (str(pathlib.Path(word).resolve()) for word in sys.argv[1:3])
+MODEL, DATA = f"{FIXTURES}/llama/model", f"{FIXTURES}/llama/data.safetensors"
+METRICS = ["step", "epoch", "loss", "task", "consistency", "diversity", "svd", "grad_norm", "lambda_consistency",
+           "lambda_diversity", "lambda_svd", "learning_rate", "tokens", "supervised_tokens", "seconds",
+           "peak_memory_bytes"]
+DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 3
+
+
+def balora(*words, code=DONE, contains=""):
+    """Run, hold to the exit code, and to one line of stderr where it is not zero. Returns stdout."""
+    run = subprocess.run([BALORA, *map(str, words)], capture_output=True, text=True)
+    said = f"balora {' '.join(map(str, words))}: exit code {run.returncode}\n{run.stdout}{run.stderr}"
+    report.check_equal(run.returncode, code, said)
+    if code in (FAILED, USAGE) and contains:
+        report.check(contains in run.stderr, f"{said}\nexpected: {contains}")
+    elif contains:
+        report.check(contains in run.stdout, f"{said}\nexpected: {contains}")
+    if code in (FAILED, USAGE) and words:
+        report.check(len(run.stderr.strip().splitlines()) == 1, f"not one line: {said}")
+    return run.stdout
+
+
+def train(out, *words, **arguments):
+    return balora("train", "--model", MODEL, "--data", DATA, "--out", out, "--rank", 4, *words, **arguments)
+
+
+def read_metrics(out):
+    with open(pathlib.Path(out) / "metrics.jsonl") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def read_safetensors(path):
+    data = pathlib.Path(path).read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:8 + length]), data[8 + length:]
+
+
+def usage():
+    balora(code=USAGE)
+    balora("--help", contains="train")
+    balora("--version", contains="balora 0.")
+    balora("trian", code=USAGE, contains="did you mean train?")
+    balora("qwertz", code=USAGE, contains="unknown command")
+    for command in ("train", "eval", "merge", "info"):
+        page = balora(command, "--help", contains=f"balora {command}")
+        lines = page.splitlines()
+        report.check(len(lines) <= 24 and max(map(len, lines)) < 80, f"{command} --help does not fit a screen:\n{page}")
+        balora(command, "--help=all", contains="--threads")
+
+
+def unknown_words():
+    for word, contains in {
+        "--lamda-svd": "unknown option --lamda-svd; did you mean --lambda-svd?",
+        "--no-shufle": "did you mean --no-shuffle?",
+        "--learning_rat": "did you mean --learning-rate?",
+        "--zzzzzz": "unknown option --zzzzzz; --help lists",
+        "--no-rank": "unknown option --no-rank",
+        "model": "unexpected word \"model\"",
+        "--": "unexpected word",
+    }.items():
+        balora("train", word, "1", code=USAGE, contains=contains)
+    balora("eval", "--rank", "4", code=USAGE, contains="unknown option --rank")
+
+
+def wrong_values():
+    for words, contains in {
+        ("--rank", "0"): "rank is \"0\"; expected an integer of at least 1",
+        ("--rank", "4.5"): "an integer",
+        ("--rank", "1e3"): "an integer",
+        ("--rank",): "--rank needs a value",
+        ("--rank", "--alpha"): "--rank needs a value",
+        ("--learning-rate", "fast"): "learning_rate is \"fast\"; expected a finite number",
+        ("--learning-rate=1,5",): "expected a finite number",
+        ("--method", "lorra"): "expected one of ba-lora|pissa|lora|full",
+        ("--svd-norm", "2"): "frobenius|nuclear",
+        ("--use-rslora=maybe",): "false or true",
+        ("--eval-steps", "-1"): "expected an integer of at least 0",
+        ("--eval-steps", "5"): "--eval-steps needs --eval-data",
+        ("--out=",): "expected a path",
+        ("--adapter", "x", "--rank", "3"): "rank does not go with --adapter",
+        ("--adapter", "x", "--method", "full"): "--method full does not go with --adapter",
+    }.items():
+        balora("train", "--model", MODEL, "--data", DATA, "--out", "never", *words, code=USAGE, contains=contains)
+    balora("train", "--model", MODEL, code=USAGE, contains="--data is missing")
+    balora("info", "--adapter", "x", code=USAGE, contains="--adapter needs --model")
+    report.check(not os.path.exists("never"), "a refused call made its folder")
+
+
+def not_yet():
+    for words in (["generate"], ["convert"], ["quantize"], ["bench"], ["train", "--resume"],
+                  ["train", "--save-steps", "5"], ["train", "--keep", "2"], ["train", "--method", "dora"],
+                  ["train", "--model", "x.gguf", "--data", DATA, "--out", "never"]):
+        balora(*words, code=FAILED, contains="not supported by this version yet")
+    balora("eval", "--model", MODEL, "--data", DATA, "--device", "cuda:0", code=FAILED, contains="cuda:0")
+
+
+def files_that_fail(folder):
+    balora("train", "--model", folder / "nothing", "--data", DATA, "--out", folder / "o", code=FAILED,
+           contains="nothing")
+    balora("train", "--model", MODEL, "--data", folder / "no.jsonl", "--out", folder / "o", code=FAILED,
+           contains="no.jsonl")
+    blocked = folder / "blocked"
+    blocked.write_text("a file where a folder should be")
+    train(blocked / "o", code=FAILED, contains="cannot make the folder")
+    balora("eval", "--model", MODEL, "--data", DATA, "--adapter", folder / "none", code=FAILED, contains="none")
+
+
+def training(folder):
+    out = folder / "run"
+    said = train(out, "--max-steps", 5, "--batch-size", 2, "--no-shuffle", "--eval-data", DATA, "--eval-steps", 2)
+    for part in ("model ", "memory ", "step 5/5", "tokens/s", "done "):
+        report.check(part in said, f"{part!r} is missing in\n{said}")
+    lines = read_metrics(out)
+    report.check_equal([line["step"] for line in lines], [1, 2, 3, 4, 5], "steps")
+    for line in lines:
+        report.check_equal(list(line), METRICS, "keys of a line")
+        report.check(line["loss"] is not None and line["tokens"] > 0 and line["peak_memory_bytes"] > 0, str(line))
+        weighted = line["task"] + sum(line[f"lambda_{term}"] * (line[term] or 0)
+                                      for term in ("consistency", "diversity", "svd"))
+        report.check(abs(line["loss"] - weighted) < 1e-6 * max(1, abs(weighted)), f"loss is not the weighted sum: {line}")
+    names = {path.name for path in (out / "adapter").iterdir()}
+    report.check({"adapter_config.json", "adapter_model.safetensors"} <= names, str(names))
+    evaluations = [json.loads(line) for line in (out / "eval.jsonl").read_text().splitlines()]
+    report.check_equal([line["step"] for line in evaluations], [2, 4, 5], "evaluated steps")
+    report.check(all(line["eval_loss"] > 0 for line in evaluations), str(evaluations))
+    said = train(out, "--max-steps", 1, contains="holds a run already")
+    report.check_equal(len(read_metrics(out)), 1, "lines of the run that replaced it")
+    report.check(not (out / "eval.jsonl").exists(), "evaluations of the earlier run are still there")
+
+
+def terms_follow_the_method(folder):
+    for method, on in {"lora": 0, "pissa": 0, "ba-lora": 1}.items():
+        out = folder / method
+        train(out, "--method", method, "--max-steps", 2, "--focus-schedule", "constant")
+        for line in read_metrics(out):
+            for term in ("consistency", "diversity", "svd"):
+                report.check((line[term] is not None) == bool(on), f"{method}: {term} is {line[term]}")
+                report.check((line[f"lambda_{term}"] > 0) == bool(on), f"{method}: {line}")
+    train(folder / "one", "--method", "lora", "--lambda-svd", "0.1", "--max-steps", 1, "--focus-schedule", "constant")
+    line = read_metrics(folder / "one")[0]
+    report.check(line["svd"] is not None and line["consistency"] is None, str(line))
+    report.check_equal(line["lambda_svd"], 0.1, "lambda_svd asked for by name")
+
+
+def order_of_the_file(folder):
+    """Without shuffling the tokens of a step are those of its sequences in file order, wrapping round."""
+    header, body = read_safetensors(DATA)
+    begin, end = header["offsets"]["data_offsets"]
+    offsets = array.array("q", body[begin:end])
+    lengths = [b - a for a, b in zip(offsets, offsets[1:])]
+    steps = len(lengths) // 3 + 2
+    train(folder / "order", "--no-shuffle", "--batch-size", 3, "--max-steps", steps, "--method", "lora")
+    expected = [sum(lengths[(3 * step + i) % len(lengths)] for i in range(3)) for step in range(steps)]
+    report.check_equal([line["tokens"] for line in read_metrics(folder / "order")], expected, "tokens a step")
+    train(folder / "shuffled", "--batch-size", 1, "--epochs", 1, "--method", "lora", "--seed", 7)
+    found = [line["tokens"] for line in read_metrics(folder / "shuffled")]
+    report.check_equal(sorted(found), sorted(lengths), "lengths of one shuffled epoch")
+    report.check(found != lengths, "--seed 7 left the file's order")
+
+
+def same_again(folder):
+    for name in ("a", "b"):
+        train(folder / name, "--max-steps", 3, "--threads", 2, "--seed", 3)
+    one, two = ((folder / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("a", "b"))
+    report.check(one == two, "the same command gave two adapters")
+
+
+def configuration_file(folder):
+    path = folder / "run.json"
+    path.write_text(json.dumps({"model": MODEL, "data": DATA, "max_steps": 2, "learning-rate": 1e-3, "rank": 2,
+                                "shuffle": False, "no_packing": True, "target_modules": ["q_proj", "v_proj"],
+                                "method": "lora"}))
+    balora("train", "--config", path, "--out", folder / "configured", "--rank", 3)
+    lines = read_metrics(folder / "configured")
+    report.check_equal(len(lines), 2, "steps of the file")
+    config = json.loads((folder / "configured" / "adapter" / "adapter_config.json").read_text())
+    report.check_equal(config["r"], 3, "rank: the command line wins")
+    report.check_equal(sorted(config["target_modules"]), ["q_proj", "v_proj"], "target modules")
+    for text, code, contains in (("{", FAILED, ":1:"), ("[1]", FAILED, "an object"), ('{"rnak": 1}', USAGE, "did you mean"),
+                                 ('{"rank": {}}', USAGE, "expected a string"), ('{"rank": 0}', USAGE, "rank is"),
+                                 ('{"rank": 1, "rank": 2}', FAILED, "duplicate"), ('{"rank": null}', USAGE, "rank")):
+        path.write_text(text)
+        balora("train", "--config", path, "--out", "never", code=code, contains=contains)
+
+
+def evaluation(folder):
+    found = json.loads(balora("eval", "--model", MODEL, "--data", DATA, "--json", "--logits", folder / "l.safetensors"))
+    report.check_equal(list(found), ["loss", "perplexity", "token_accuracy", "sequence_accuracy", "drift", "entropy",
+                                     "tokens", "supervised_tokens", "sequences", "seconds"], "keys")
+    report.check_equal(found["drift"], 0, "drift without an adapter")
+    vocabulary = json.loads(pathlib.Path(MODEL, "config.json").read_text())["vocab_size"]
+    header, body = read_safetensors(folder / "l.safetensors")
+    report.check_equal(header["logits"]["shape"], [found["tokens"], vocabulary], "shape of the logits")
+    report.check_equal(header["logits"]["data_offsets"], [0, len(body)], "place of the logits")
+    report.check_equal(len(body), 4 * found["tokens"] * vocabulary, "bytes of the logits")
+    report.check_equal([path.name for path in folder.iterdir() if ".tmp-" in path.name], [], "left behind")
+    balora("eval", "--model", MODEL, "--data", DATA, contains="perplexity")
+    balora("eval", "--model", MODEL, "--data", DATA, "--logits", folder / "no" / "l", code=FAILED, contains="no/l")
+
+
+def logits_are_the_oracles(folder):
+    """In file order, against the first sequences that Transformers computed."""
+    balora("eval", "--model", MODEL, "--data", DATA, "--logits", folder / "l.safetensors")
+    _, body = read_safetensors(folder / "l.safetensors")
+    header, expected = read_safetensors(f"{FIXTURES}/llama/expected.safetensors")
+    begin, end = header["logits"]["data_offsets"]
+    wanted = array.array("f", expected[begin:end])
+    found = array.array("f", body[:len(wanted) * 4])
+    worst = max(abs(a - b) for a, b in zip(found, wanted))
+    report.check(len(found) == len(wanted) and worst < 1e-4, f"logits differ by {worst}")
+
+
+def adapters_travel(folder):
+    """Train, evaluate with the adapter, merge, evaluate the merged model: the same loss; then train on."""
+    train(folder / "run", "--max-steps", 4, "--learning-rate", "1e-2")
+    adapter = folder / "run" / "adapter"
+    adapted = json.loads(balora("eval", "--model", MODEL, "--adapter", adapter, "--data", DATA, "--json"))
+    base = json.loads(balora("eval", "--model", MODEL, "--data", DATA, "--json"))
+    report.check(adapted["loss"] < base["loss"] and adapted["drift"] > 0, f"{base}\n{adapted}")
+    balora("merge", "--model", MODEL, "--adapter", adapter, "--out", folder / "merged", contains="merged")
+    merged = json.loads(balora("eval", "--model", folder / "merged", "--data", DATA, "--json"))
+    report.check(abs(merged["loss"] - adapted["loss"]) < 1e-5, f"{merged}\n{adapted}")
+    report.check_equal(merged["drift"], 0, "drift of the merged model as its own base")
+    balora("train", "--model", MODEL, "--adapter", adapter, "--data", DATA, "--out", folder / "on", "--max-steps", 1)
+    balora("info", "--model", MODEL, "--adapter", adapter, contains="rank")
+
+
+def full_training(folder):
+    train_words = ["train", "--model", MODEL, "--data", DATA, "--out", folder / "full", "--method", "full"]
+    balora(*train_words, "--max-steps", 3, "--learning-rate", "1e-2")
+    report.check(not (folder / "full" / "adapter").exists(), "method full wrote an adapter")
+    before = json.loads(balora("eval", "--model", MODEL, "--data", DATA, "--json"))
+    after = json.loads(balora("eval", "--model", folder / "full" / "model", "--data", DATA, "--json"))
+    report.check(after["loss"] < before["loss"], f"{before}\n{after}")
+
+
+def information():
+    build = json.loads(balora("info", "--json"))["build"]
+    report.check_equal(build["backends"], ["cpu"], "backends")
+    report.check(build["devices"][0]["features"], "no CPU features")
+    found = json.loads(balora("info", "--model", MODEL, "--json"))
+    config = json.loads(pathlib.Path(MODEL, "config.json").read_text())
+    report.check_equal(found["model"]["vocabulary_size"], config["vocab_size"], "vocabulary_size")
+    report.check_equal(found["model"]["layers"], config["num_hidden_layers"], "layers")
+    report.check(found["plan"]["activation_bytes"] > 0, str(found["plan"]))
+    balora("info", contains="version")
+    balora("info", "--model", MODEL, contains="memory of a training step")
+
+
+def cancelled(folder, number):
+    out = folder / f"cancelled-{number}"
+    words = [BALORA, "train", "--model", MODEL, "--data", DATA, "--out", str(out), "--rank", "4", "--max-steps", "1000000"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") >= 2:
+            break
+        time.sleep(0.02)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)
+    report.check_equal(process.returncode, CANCELLED, f"exit code; {said}")
+    report.check("what was trained is in" in said[1], said[1])
+    balora("eval", "--model", MODEL, "--adapter", out / "adapter", "--data", DATA)
+
+
+def bar_on_a_terminal(folder):
+    """On a terminal one line is redrawn; a narrow one gets no bar."""
+    for columns, bar in ((100, True), (44, False)):
+        controller, terminal = pty.openpty()
+        subprocess.run(["stty", "cols", str(columns), "rows", "24"], stdin=terminal, check=True)
+        words = [BALORA, "train", "--model", MODEL, "--data", DATA, "--out", str(folder / "bar"), "--max-steps", "3"]
+        process = subprocess.Popen(words, stdout=terminal, stderr=terminal, stdin=terminal)
+        os.close(terminal)
+        text = b""
+        try:
+            while part := os.read(controller, 65536):
+                text += part
+        except OSError:  # the terminal was closed by its last user
+            pass
+        os.close(controller)
+        report.check_equal(process.wait(), DONE, text.decode())
+        drawn = text.decode()
+        report.check("\r" in drawn and "left" in drawn and "\033[K" in drawn, drawn)
+        report.check_equal("#" in drawn, bar, f"a bar at {columns} columns")
+
+
+def main():
+    result = report.Report()
+    folders = pathlib.Path(tempfile.mkdtemp())
+    os.chdir(folders)
+    plain = [usage, unknown_words, wrong_values, not_yet, information]
+    with_folder = [files_that_fail, training, terms_follow_the_method, order_of_the_file, same_again,
+                   configuration_file, evaluation, logits_are_the_oracles, adapters_travel, full_training,
+                   bar_on_a_terminal]
+    for function in plain:
+        result.case(function.__name__, function)
+    for function in with_folder:
+        folder = folders / function.__name__
+        folder.mkdir()
+        result.case(function.__name__, function, folder)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        result.case(f"cancelled by {number.name}", cancelled, folders, number)
+    shutil.rmtree(folders)
+    result.exit()
+
+
+main()
