@@ -1,0 +1,77 @@
+/* The tests of the suite, by file. Each runs its cases on the bench and reports failures there. */
+#ifndef CONFORMANCE_TESTS_H
+#define CONFORMANCE_TESTS_H
+
+#include "bench.h"
+
+#define CONFORMANCE_TESTS(X)                                                                                 \
+    /* test_memory.c */                                                                                      \
+    X(memory_device)                                                                                         \
+    X(memory_transfers)                                                                                      \
+    X(memory_refused_allocations)                                                                            \
+    /* test_elements.c */                                                                                    \
+    X(elements_fill_zero)                                                                                    \
+    X(elements_copy)                                                                                         \
+    X(elements_copy_rounding)                                                                                \
+    X(elements_gather)                                                                                       \
+    X(elements_scatter)                                                                                      \
+    X(elements_scale_add)                                                                                    \
+    X(elements_add_row)                                                                                      \
+    X(elements_scale_rows)                                                                                   \
+    X(elements_sum_rows)                                                                                     \
+    X(elements_sum_squares)                                                                                  \
+    X(elements_trace)                                                                                        \
+    /* test_products.c */                                                                                    \
+    X(products_gemm)                                                                                         \
+    X(products_gemm_wide)                                                                                    \
+    X(products_gemm_empty)                                                                                   \
+    X(products_gram)                                                                                         \
+    /* test_factors.c */                                                                                     \
+    X(factors_eigh)                                                                                          \
+    X(factors_orthonormalize)                                                                                \
+    X(factors_svd)                                                                                           \
+    /* test_transformer.c */                                                                                 \
+    X(transformer_rms_norm)                                                                                  \
+    X(transformer_rms_norm_backward)                                                                         \
+    X(transformer_rope)                                                                                      \
+    X(transformer_gated_activation)                                                                          \
+    X(transformer_gated_activation_backward)                                                                 \
+    /* test_attention.c */                                                                                   \
+    X(attention_forward)                                                                                     \
+    X(attention_backward)                                                                                    \
+    X(attention_packed)                                                                                      \
+    X(attention_long)                                                                                        \
+    X(attention_large_scores)                                                                                \
+    /* test_objective.c */                                                                                   \
+    X(objective_loss_head)                                                                                   \
+    X(objective_loss_head_stability)                                                                         \
+    X(objective_loss_head_small_divergence)                                                                  \
+    X(objective_loss_head_ties)                                                                              \
+    X(objective_loss_head_rows)                                                                              \
+    X(objective_entropy)                                                                                     \
+    X(objective_spectral)                                                                                    \
+    X(objective_spectral_gradient)                                                                           \
+    /* test_optimizer.c */                                                                                   \
+    X(optimizer_clip_scale)                                                                                  \
+    X(optimizer_adamw)                                                                                       \
+    X(optimizer_adamw_skips)                                                                                 \
+    /* test_gradients.c */                                                                                   \
+    X(gradients_rms_norm)                                                                                    \
+    X(gradients_gated_activation)                                                                            \
+    X(gradients_rope)                                                                                        \
+    X(gradients_attention)                                                                                   \
+    X(gradients_loss_head)                                                                                   \
+    /* test_refusals.c */                                                                                    \
+    X(refusals_elements)                                                                                     \
+    X(refusals_products)                                                                                     \
+    X(refusals_transformer)                                                                                  \
+    X(refusals_objective)                                                                                    \
+    /* test_steady.c */                                                                                      \
+    X(steady_same_bits)                                                                                      \
+    X(steady_no_allocation)
+
+#define DECLARE_TEST(name) void test_##name(bench *b);
+CONFORMANCE_TESTS(DECLARE_TEST)
+#undef DECLARE_TEST
+
+#endif
