@@ -85,29 +85,23 @@ void SIMD_SYMBOL(scale_add)(float alpha, const float *x, float beta, float *y, i
         y[i] = alpha * x[i] + beta * y[i];
 }
 
-/* Float sums of 1024 squares are carried into a double. A float's square may overflow where the double sum must not:
- * such a block is added again in double. */
+/* Squares and sums in double: a float's square may overflow, and its rounding would show in a sum of large terms. */
 double SIMD_SYMBOL(sum_squares)(const float *x, int64_t count) {
-    double total = 0;
-    for (int64_t start = 0; start < count; start += 1024) {
-        int64_t end = start + 1024 < count ? start + 1024 : count;
-        vector even = {0}, odd = {0};
-        int64_t i = start;
-        for (; i + 2 * SIMD_WIDTH <= end; i += 2 * SIMD_WIDTH) {
-            vector a = vector_load(x + i), b = vector_load(x + i + SIMD_WIDTH);
-            even += a * a;
-            odd += b * b;
-        }
-        double block = vector_sum(even + odd);
-        for (; i < end; i++)
-            block += (double)x[i] * (double)x[i];
-        if (!(block < 1e30)) {
-            block = 0;
-            for (i = start; i < end; i++)
-                block += (double)x[i] * (double)x[i];
-        }
-        total += block;
+    typedef double wide_vector __attribute__((vector_size(8 * SIMD_WIDTH)));
+    wide_vector even = {0}, odd = {0};
+    int64_t i = 0;
+    for (; i + 2 * SIMD_WIDTH <= count; i += 2 * SIMD_WIDTH) {
+        wide_vector a = __builtin_convertvector(vector_load(x + i), wide_vector);
+        wide_vector b = __builtin_convertvector(vector_load(x + i + SIMD_WIDTH), wide_vector);
+        even += a * a;
+        odd += b * b;
     }
+    even += odd;
+    double total = 0;
+    for (int lane = 0; lane < SIMD_WIDTH; lane++)
+        total += even[lane];
+    for (; i < count; i++)
+        total += (double)x[i] * (double)x[i];
     return total;
 }
 
