@@ -112,11 +112,10 @@ balora_status scratch_threads(backend_queue *queue, int64_t floats, float **out,
 
 balora_status cpu_prepare(backend_queue *queue, const backend_limits *limits) {
     int64_t threads = arith_max(queue->device->threads, parallel_threads());
-    int64_t floats = arith_max(64, loss_scratch(limits->vocabulary));
+    int64_t floats = arith_max(gemm_scratch(queue->kernels, limits->gemm_columns), loss_scratch(limits->vocabulary));
     floats = arith_max(floats, queue->kernels->attention_scratch(limits->sequence_length, limits->head_dim));
     floats = arith_max(floats, queue->kernels->attention_backward_scratch(limits->sequence_length, limits->head_dim));
     int64_t bytes = thread_floats(floats) * (int64_t)sizeof(float) * threads;
-    bytes = arith_max(bytes, gemm_scratch_bytes(limits->gemm_columns, threads));
     bytes = arith_max(bytes, eigh_scratch_bytes(limits->eigh_size));
     void *unused;
     return scratch_reserve(queue, bytes, &unused);

@@ -128,7 +128,7 @@ balora_status cpu_trace(backend_queue *queue, matrix_view a, matrix_view out);
 balora_status cpu_gemm(backend_queue *queue, int transpose_a, int transpose_b, double alpha, matrix_view a,
                        matrix_view b, double beta, matrix_view c);
 balora_status cpu_gram(backend_queue *queue, int transpose, matrix_view a, matrix_view c);
-int64_t gemm_scratch_bytes(int64_t columns, int64_t threads);
+int64_t gemm_scratch(const cpu_kernels *kernels, int64_t columns); /* floats a thread */
 
 /* factor.c */
 balora_status cpu_eigh_top(backend_queue *queue, matrix_view a, matrix_view values, matrix_view vectors);

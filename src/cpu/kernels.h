@@ -12,6 +12,21 @@
 /* Multiples that packed tiles of every instruction set fit: tile rows are 6 or 12, tile columns 8, 16 or 32. */
 #define TILE_MULTIPLE 96
 
+/* c [rows, columns] = alpha left right + beta c, c not being read when beta is 0. Strides are in floats. */
+typedef struct multiply_call {
+    const float *left; /* [rows, depth] */
+    int64_t left_row_stride, left_depth_stride;
+    const float *right; /* [depth, columns]; when transposed [columns, depth] */
+    int64_t right_stride;
+    float *c;
+    int64_t c_stride;
+    int64_t rows, columns, depth;
+    int32_t right_transposed;
+    float alpha, beta;
+    int32_t reserved;
+    float *scratch; /* multiply_scratch floats, aligned to 64 bytes */
+} multiply_call;
+
 typedef struct attention_tile_sizes {
     int64_t length;   /* tokens of the sequence */
     int64_t head_dim; /* d */
@@ -74,6 +89,9 @@ typedef struct cpu_kernels {
     void (*gated_activation)(int32_t activation, const float *gate, const float *up, float *out, int64_t count);
     void (*gated_activation_backward)(int32_t activation, const float *gate, const float *up, const float *dout,
                                       float *dgate, float *dup, int64_t count);
+
+    int64_t (*multiply_scratch)(void);
+    void (*multiply)(const multiply_call *call);
 
     /* Scratch floats for sequences of `length` tokens. */
     int64_t (*attention_scratch)(int64_t length, int64_t head_dim);

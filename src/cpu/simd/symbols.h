@@ -24,6 +24,10 @@ void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const 
 void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up, const float *dout,
                                             float *dgate, float *dup, int64_t count);
 
+/* multiply.c */
+int64_t SIMD_SYMBOL(multiply_scratch)(void);
+void SIMD_SYMBOL(multiply)(const multiply_call *call);
+
 /* attention.c, attention_backward.c */
 int64_t SIMD_SYMBOL(attention_scratch)(int64_t length, int64_t head_dim);
 int64_t SIMD_SYMBOL(attention_backward_scratch)(int64_t length, int64_t head_dim);

@@ -1,5 +1,5 @@
 /*
- * The register tile of a matrix product: TILE_ROWS x TILE_COLUMNS sums held in registers.
+ * The register tile of a matrix product: up to TILE_ROWS x TILE_COLUMNS sums held in registers.
  *
  * The right operand is packed in panels of TILE_COLUMNS columns, [depth, TILE_COLUMNS]; the left one is read in place
  * with any two strides, so that its transpose needs no packing.
@@ -23,17 +23,16 @@ SIMD_INLINE int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-/* c [TILE_ROWS, TILE_COLUMNS] (+)= a [TILE_ROWS, depth] panel [depth, TILE_COLUMNS] */
-SIMD_INLINE void tile_multiply(int64_t depth, const float *a, int64_t row_stride, int64_t depth_stride,
-                               const float *panel, float *c, int64_t c_stride, int accumulate) {
-    vector left[TILE_ROWS], right[TILE_ROWS];
-    for (int r = 0; r < TILE_ROWS; r++) {
+/* Sums of a [rows, depth] panel [depth, TILE_COLUMNS]; `rows` is a constant of the caller. */
+SIMD_INLINE void tile_sum(int rows, int64_t depth, const float *a, int64_t row_stride, int64_t depth_stride,
+                          const float *panel, vector *left, vector *right) {
+    for (int r = 0; r < rows; r++) {
         left[r] = (vector){0};
         right[r] = (vector){0};
     }
     for (int64_t k = 0; k < depth; k++) {
         vector p = vector_load(panel), q = vector_load(panel + SIMD_WIDTH);
-        for (int r = 0; r < TILE_ROWS; r++) {
+        for (int r = 0; r < rows; r++) {
             float x = a[r * row_stride];
             left[r] += x * p;
             right[r] += x * q;
@@ -41,6 +40,13 @@ SIMD_INLINE void tile_multiply(int64_t depth, const float *a, int64_t row_stride
         panel += TILE_COLUMNS;
         a += depth_stride;
     }
+}
+
+/* c [TILE_ROWS, TILE_COLUMNS] (+)= a [TILE_ROWS, depth] panel [depth, TILE_COLUMNS] */
+SIMD_INLINE void tile_multiply(int64_t depth, const float *a, int64_t row_stride, int64_t depth_stride,
+                               const float *panel, float *c, int64_t c_stride, int accumulate) {
+    vector left[TILE_ROWS], right[TILE_ROWS];
+    tile_sum(TILE_ROWS, depth, a, row_stride, depth_stride, panel, left, right);
     for (int r = 0; r < TILE_ROWS; r++) {
         float *row = c + r * c_stride;
         if (accumulate) {
