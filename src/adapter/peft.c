@@ -203,6 +203,8 @@ static const projection *find_module(const balora_model *model, const char *name
  */
 static factor_kind parse_name(const char *name, const char **module, size_t *length) {
     size_t full = strlen(name), prefix = sizeof NAME_PREFIX - 1;
+    *module = name;
+    *length = full;
     for (int kind = 0; kind < FACTOR_COUNT; kind++) {
         size_t suffix = strlen(factor_suffixes[kind]);
         if (full <= prefix + suffix || memcmp(name, NAME_PREFIX, prefix) != 0 ||
@@ -215,7 +217,7 @@ static factor_kind parse_name(const char *name, const char **module, size_t *len
     return FACTOR_COUNT;
 }
 
-static balora_status check_tensor(const peft_input *self, const tensor_place *place) {
+static balora_status check_name(const peft_input *self, const tensor_place *place) {
     const char *name = place->entry->name, *path = place->file->file.path, *module;
     size_t length;
     if (parse_name(name, &module, &length) == FACTOR_COUNT)
@@ -224,24 +226,32 @@ static balora_status check_tensor(const peft_input *self, const tensor_place *pl
                            "MODULE.lora_A.weight and .lora_B.weight; "
                            "this version cannot do what other tensors stand for",
                            path, name);
-    const projection *part = find_module(self->model, module, length);
-    if (part == NULL)
+    if (find_module(self->model, module, length) == NULL)
         return status_fail(
             BALORA_ERROR_MISMATCH,
             "%s: tensor \"%s\": the model %s has no linear layer \"%.*s\" that can be adapted; it has "
             "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj in %lld layers",
             path, name, self->model->folder, (int)length, module, (long long)self->model->config.layers);
-    char own_module[NAME_BYTES];
-    snprintf(own_module, sizeof own_module, "%.*s", (int)length, module);
-    if (!peft_config_targets(&self->config, own_module))
+    if (!peft_config_targets(&self->config, module, length))
         return status_fail(BALORA_ERROR_MISMATCH,
                            "%s: tensor \"%s\": \"target_modules\" of %s does not list its module", path, name,
                            self->config.path);
+    return BALORA_OK;
+}
+
+/* The tensor and its partner, for a name that is known to be sound. */
+static balora_status check_pair(const peft_input *self, const tensor_place *place) {
+    const char *name;
+    size_t length;
+    parse_name(place->entry->name, &name, &length);
+    const projection *part = find_module(self->model, name, length);
+    char module[NAME_BYTES];
+    snprintf(module, sizeof module, "%.*s", (int)length, name);
     for (int kind = 0; kind < FACTOR_COUNT; kind++) {
         char factor[NAME_BYTES];
         int64_t shape[2];
         tensor_place found;
-        factor_name(factor, own_module, (factor_kind)kind);
+        factor_name(factor, module, (factor_kind)kind);
         factor_shape(shape, part, self->config.rank, (factor_kind)kind);
         STATUS_TRY(tensor_files_expect(&self->files, factor, 2, shape, &found));
     }
@@ -254,7 +264,9 @@ static balora_status check_tensors(const peft_input *self) {
                            "%s: the weights hold no tensor; expected pairs of lora_A and lora_B",
                            self->files.folder);
     for (int64_t i = 0; i < self->files.count; i++)
-        STATUS_TRY(check_tensor(self, &self->files.places[i]));
+        STATUS_TRY(check_name(self, &self->files.places[i]));
+    for (int64_t i = 0; i < self->files.count; i++)
+        STATUS_TRY(check_pair(self, &self->files.places[i]));
     return BALORA_OK;
 }
 

@@ -186,16 +186,15 @@ void peft_config_free(peft_config *self, allocator *memory) {
     *self = (peft_config){0};
 }
 
-bool peft_config_targets(const peft_config *self, const char *module) {
+bool peft_config_targets(const peft_config *self, const char *name, size_t length) {
     const json_t *targets = json_object_get(self->document, "target_modules");
     if (!json_is_array(targets))
         return true;
-    size_t length = strlen(module);
     for (size_t i = 0; i < json_array_size(targets); i++) {
         const char *target = json_string_value(json_array_get(targets, i));
         size_t size = strlen(target);
-        if (size <= length && strcmp(module + length - size, target) == 0 &&
-            (size == length || module[length - size - 1] == '.'))
+        if (size <= length && memcmp(name + length - size, target, size) == 0 &&
+            (size == length || name[length - size - 1] == '.'))
             return true;
     }
     return false;

@@ -23,8 +23,9 @@ typedef struct peft_config {
 balora_status peft_config_read(peft_config *out, balora_context *context, const char *folder);
 void peft_config_free(peft_config *self, allocator *memory); /* also on a zeroed one */
 
-/* Does target_modules list the module? A list holds names or their ends; a pattern is not evaluated: true. */
-bool peft_config_targets(const peft_config *self, const char *module);
+/* Does target_modules list the module `name` [length]? A list holds names or their ends; a pattern is not
+ * evaluated: true. */
+bool peft_config_targets(const peft_config *self, const char *name, size_t length);
 
 /* Write the configuration of `adapter` as plain LoRA of `rank` and `alpha`. */
 balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model,
