@@ -51,10 +51,10 @@ balora_status linear_forward(const linear_group *group, backend_queue *queue, ma
 balora_status linear_backward(const linear_group *group, backend_queue *queue, matrix_view x, matrix_view dy,
                               matrix_view projected, matrix_view dx, matrix_view scratch);
 
-/* `scratch` with the columns that this group's backward needs. */
-static inline matrix_view linear_scratch(const linear_group *group, matrix_view scratch) {
-    scratch.cols = group->low_rank != NULL ? group->low_rank->rows : 0;
-    return scratch;
+/* Rows of scratch memory with the columns that this group's backward needs. */
+static inline matrix_view linear_scratch(const linear_group *group, matrix_view rows) {
+    rows.cols = group->low_rank != NULL ? group->low_rank->rows : 0;
+    return rows;
 }
 
 #endif

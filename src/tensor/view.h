@@ -40,8 +40,9 @@ static inline matrix_view view_reshape(matrix_view view, int64_t rows, int64_t c
     return view;
 }
 
+/* From the first element to behind the last one. */
 static inline int64_t view_bytes(matrix_view view) {
-    return view.rows * view.ld * dtype_size(view.dtype);
+    return view.rows == 0 ? 0 : ((view.rows - 1) * view.ld + view.cols) * dtype_size(view.dtype);
 }
 
 #endif

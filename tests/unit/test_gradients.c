@@ -1,0 +1,245 @@
+/*
+ * Gradients of the whole objective against central differences (five-point stencil), for every kind of parameter.
+ *
+ * For each parameter tensor w with gradient g the derivative along g / |g|, and along random unit directions u, must be
+ * g . u within 1e-3 |g|. The step is chosen so that the loss moves by about 4e-3, far above the rounding of F32 logits
+ * (1e-6) and small enough for a fourth-order stencil.
+ */
+#include "scratch.h"
+
+#include <math.h>
+
+#include "base/random.h"
+#include "train/trainer.h"
+
+#define TOLERANCE 1e-3
+#define LOSS_MOVE 4e-3
+
+typedef struct fixture {
+    balora_context *context;
+    balora_model *model;
+    balora_adapter *adapter;
+    balora_data *data;
+    balora_regularizers *regularizers;
+    balora_trainer *trainer;
+    float *host; /* all parameters, as they were */
+    int64_t count;
+} fixture;
+
+static const char *folder_of(const char *name) {
+    static char path[1024];
+    const char *root = getenv("BALORA_FIXTURES");
+    assert_non_null(root);
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    return path;
+}
+
+typedef struct setting {
+    const char *model;
+    int32_t method;
+    double lambda;
+    int64_t top_k;
+    int32_t svd_norm;
+    int64_t accumulation;
+} setting;
+
+static void transfer(const fixture *self, matrix_view view, float *host, bool down) {
+    const backend_ops *ops = self->model->device.ops;
+    backend_queue *queue = self->adapter->queue;
+    if (down)
+        expect_ok(ops->download(queue, host, view.buffer, view.offset, view_bytes(view)));
+    else
+        expect_ok(ops->upload(queue, view.buffer, view.offset, host, view_bytes(view)));
+    expect_ok(ops->synchronize(queue));
+}
+
+/* Away from the start, where the student equals the teacher and some gradients vanish. */
+static void disturb(fixture *self) {
+    matrix_view all = adapter_parameters(self->adapter);
+    transfer(self, all, self->host, true);
+    for (int64_t i = 0; i < self->count; i++)
+        self->host[i] *= (float)(1 + 0.1 * random_normal(7, 0, (uint64_t)i));
+    transfer(self, all, self->host, false);
+}
+
+static void open_fixture(fixture *self, const setting *s) {
+    char path[1100];
+    balora_adapter_options adapter = BALORA_ADAPTER_OPTIONS_INIT;
+    balora_regularizer_options regularizers = BALORA_REGULARIZER_OPTIONS_INIT;
+    balora_train_options train = BALORA_TRAIN_OPTIONS_INIT;
+    adapter.method = s->method;
+    adapter.rank = 3;
+    adapter.alpha = 6;
+    regularizers.lambda_consistency = regularizers.lambda_diversity = regularizers.lambda_svd = s->lambda;
+    regularizers.top_k = s->top_k;
+    regularizers.svd_norm = s->svd_norm;
+    regularizers.consistency_schedule = BALORA_CONSISTENCY_CONSTANT;
+    regularizers.focus_schedule = BALORA_FOCUS_CONSTANT;
+    train.learning_rate = 0;
+    train.max_steps = 100000;
+    train.batch_size = 4;
+    train.gradient_accumulation = s->accumulation;
+    train.shuffle = 0;
+    expect_ok(balora_context_create(&self->context, NULL));
+    snprintf(path, sizeof path, "%s/model", folder_of(s->model));
+    expect_ok(balora_model_open(&self->model, self->context, path, NULL));
+    expect_ok(balora_adapter_create(&self->adapter, self->model, &adapter));
+    snprintf(path, sizeof path, "%s/data.safetensors", folder_of(s->model));
+    expect_ok(balora_data_open(&self->data, self->model, path, NULL));
+    expect_ok(balora_regularizers_create(&self->regularizers, self->context, &regularizers));
+    train.regularizers = self->regularizers;
+    /* every step takes the same sequences: one step is the whole file */
+    train.batch_size = 8 / s->accumulation;
+    expect_ok(balora_trainer_create(&self->trainer, self->adapter, self->data, &train));
+    self->count = adapter_parameters(self->adapter).cols;
+    self->host = malloc((size_t)self->count * sizeof *self->host);
+    assert_non_null(self->host);
+    disturb(self);
+}
+
+static void close_fixture(fixture *self) {
+    free(self->host);
+    balora_trainer_free(self->trainer);
+    balora_regularizers_free(self->regularizers);
+    balora_data_free(self->data);
+    balora_adapter_free(self->adapter);
+    balora_model_free(self->model);
+    balora_context_free(self->context);
+}
+
+/* The loss at the parameters that are in place now; its gradient is left in the adapter. */
+static double loss_now(fixture *self) {
+    balora_step_metrics metrics = BALORA_STEP_METRICS_INIT;
+    expect_ok(adapter_refresh(self->adapter, self->adapter->queue));
+    expect_ok(balora_trainer_step(self->trainer, &metrics));
+    return metrics.loss;
+}
+
+/* The loss with the tensor at w + step u. */
+static double loss_at(fixture *self, matrix_view view, const float *w, const double *u, double step, float *moved) {
+    int64_t count = view.rows * view.cols;
+    for (int64_t i = 0; i < count; i++)
+        moved[i] = (float)((double)w[i] + step * u[i]);
+    transfer(self, view, moved, false);
+    return loss_now(self);
+}
+
+static double slope(fixture *self, matrix_view view, const float *w, const double *u, double h, float *moved) {
+    double outer = loss_at(self, view, w, u, 2 * h, moved) - loss_at(self, view, w, u, -2 * h, moved);
+    double inner = loss_at(self, view, w, u, h, moved) - loss_at(self, view, w, u, -h, moved);
+    return (8 * inner - outer) / (12 * h);
+}
+
+static void check_direction(fixture *self, const char *name, matrix_view view, const float *w, const double *g,
+                            const double *u, double norm, float *moved) {
+    int64_t count = view.rows * view.cols;
+    double expected = 0, size = 0;
+    for (int64_t i = 0; i < count; i++) {
+        expected += g[i] * u[i];
+        size += (double)w[i] * (double)w[i];
+    }
+    double h = fmin(LOSS_MOVE / norm, 0.02 * sqrt(size));
+    double found = slope(self, view, w, u, h, moved);
+    if (!(fabs(found - expected) <= TOLERANCE * norm))
+        fail_msg("%s [%lld, %lld]: difference quotient %.9g, gradient %.9g, |g| %.6g, step %.3g", name,
+                 (long long)view.rows, (long long)view.cols, found, expected, norm, h);
+}
+
+/* `view` and `gradient` are contiguous. */
+static void check_tensor(fixture *self, const char *name, matrix_view view, matrix_view gradient) {
+    size_t count = (size_t)(view.rows * view.cols);
+    float *w = calloc(count, sizeof *w), *moved = calloc(count, sizeof *moved);
+    double *g = calloc(count, sizeof *g), *u = calloc(count, sizeof *u), norm = 0;
+    if (w == NULL || moved == NULL || g == NULL || u == NULL)
+        fail_msg("out of memory");
+    loss_now(self);
+    transfer(self, gradient, moved, true);
+    transfer(self, view, w, true);
+    for (size_t i = 0; i < count; i++) {
+        g[i] = (double)moved[i];
+        norm += g[i] * g[i];
+    }
+    norm = sqrt(norm);
+    assert_true(norm > 0);
+    for (size_t i = 0; i < count; i++)
+        u[i] = g[i] / norm;
+    check_direction(self, name, view, w, g, u, norm, moved);
+    double length = 0;
+    for (size_t i = 0; i < count; i++) {
+        u[i] = g[i] / norm + random_normal(11, 0, i) / sqrt((double)count);
+        length += u[i] * u[i];
+    }
+    for (size_t i = 0; i < count; i++)
+        u[i] /= sqrt(length);
+    check_direction(self, name, view, w, g, u, norm, moved);
+    transfer(self, view, w, false);
+    free(w);
+    free(moved);
+    free(g);
+    free(u);
+}
+
+static void check_factors(const setting *s) {
+    fixture self = {0};
+    open_fixture(&self, s);
+    for (int64_t i = 0; i < self.adapter->module_count; i++) {
+        const adapter_module *module = &self.adapter->modules[i];
+        check_tensor(&self, module->name, module->a, module->gradient_a);
+        check_tensor(&self, module->name, module->b, module->gradient_b);
+    }
+    close_fixture(&self);
+}
+
+static void check_weights(const setting *s) {
+    fixture self = {0};
+    open_fixture(&self, s);
+    for (int64_t i = 0; i < self.adapter->full.tensor_count; i++) {
+        const named_tensor *tensor = &self.adapter->full.tensors[i];
+        /* a constant added to every key shifts all scores of a query alike: that bias has no gradient but rounding */
+        if (strstr(tensor->name, "k_proj.bias") == NULL)
+            check_tensor(&self, tensor->name, tensor->view, self.adapter->full_gradients.tensors[i].view);
+    }
+    close_fixture(&self);
+}
+
+static void test_factors_with_all_terms(void **state) {
+    (void)state;
+    check_factors(&(setting){"llama", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
+static void test_factors_with_nuclear_norm_and_whole_vocabulary(void **state) {
+    (void)state;
+    check_factors(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_NUCLEAR, 1});
+}
+
+static void test_factors_with_task_only_and_accumulation(void **state) {
+    (void)state;
+    check_factors(&(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2});
+}
+
+static void test_every_weight_with_task_only(void **state) {
+    (void)state;
+    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
+static void test_every_weight_with_all_terms(void **state) {
+    (void)state;
+    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
+static void test_tied_embeddings(void **state) {
+    (void)state;
+    check_weights(&(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_factors_with_all_terms),
+        cmocka_unit_test(test_factors_with_nuclear_norm_and_whole_vocabulary),
+        cmocka_unit_test(test_factors_with_task_only_and_accumulation),
+        cmocka_unit_test(test_every_weight_with_task_only),
+        cmocka_unit_test(test_every_weight_with_all_terms),
+        cmocka_unit_test(test_tied_embeddings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
