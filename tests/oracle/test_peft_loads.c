@@ -1,0 +1,78 @@
+/*
+ * PEFT loads what the library saves, on the untouched base, and computes the same logits: check_peft.py, with
+ * the Python that BALORA_ORACLE_PYTHON names. Skipped where it is not set, or has no PEFT.
+ */
+#include <sys/wait.h>
+
+#include "oracle.h"
+
+#define SKIPPED 77 /* exit status of check_peft.py without its packages */
+
+static void save_logits(oracle_run *run, const char *path) {
+    balora_evaluation evaluation;
+    oracle_logits logits;
+    allocator memory;
+    memory_init(&memory, NULL, NULL, NULL);
+    if (oracle_evaluate(run, run->model, run->adapter, &evaluation, &logits) != BALORA_OK)
+        fail_msg("%s", balora_error_message());
+    const safetensors_tensor tensor = {
+        "logits", BALORA_F32, 2, {logits.count / logits.vocabulary, logits.vocabulary}, logits.values};
+    assert_int_equal(safetensors_save(&memory, path, &tensor, 1, NULL), BALORA_OK);
+    free(logits.values);
+}
+
+static const char *option_path(const oracle_run *run, const char *key) {
+    return oracle_path(run, json_string_value(json_object_get(run->options, key)));
+}
+
+static void check(const char *name) {
+    const char *python = getenv("BALORA_ORACLE_PYTHON"), *fixtures = getenv("BALORA_FIXTURES");
+    char command[8192];
+    oracle_run run;
+    if (python == NULL || python[0] == '\0')
+        skip();
+    oracle_start(&run, fixtures, name, NULL);
+    if (run.status != BALORA_OK)
+        fail_msg("%s", run.failure);
+    assert_int_equal(oracle_save(&run, "adapter"), BALORA_OK);
+    save_logits(&run, oracle_scratch_path(&run, "logits.safetensors"));
+    snprintf(command, sizeof command, "OMP_NUM_THREADS=1 '%s' '%s/../check_peft.py' '%s' '%s' '%s' '%s'",
+             python, fixtures, oracle_scratch_path(&run, "adapter"), option_path(&run, "model"),
+             oracle_scratch_path(&run, "logits.safetensors"), option_path(&run, "data"));
+    fflush(stdout);
+    int status = system(command);
+    oracle_finish(&run);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+        skip();
+    assert_int_equal(status, 0);
+}
+
+static void principal_factors_with_rank_stabilised_scale(void **state) {
+    (void)state;
+    check("rslora");
+}
+
+static void principal_factors_on_every_projection(void **state) {
+    (void)state;
+    check("llama-tied");
+}
+
+static void plain_factors(void **state) {
+    (void)state;
+    check("lora-ba");
+}
+
+static void factors_of_a_bfloat16_model(void **state) {
+    (void)state;
+    check("bf16");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(principal_factors_with_rank_stabilised_scale),
+        cmocka_unit_test(principal_factors_on_every_projection),
+        cmocka_unit_test(plain_factors),
+        cmocka_unit_test(factors_of_a_bfloat16_model),
+    };
+    return cmocka_run_group_tests_name("peft_loads", tests, NULL, NULL);
+}
