@@ -194,22 +194,14 @@ def general_text(world, dice):
 
 
 def task_row(world, dice, names):
-    """A new skill: two facts about a person, in the order asked for and in a form that no text of the corpus has."""
-    name, fields = dice.pick(names), dice.some(list(FIELDS), 2)
-    asked = f"Write the card of {name}: {', '.join(fields)}."
-    return asked, fields, [world.people[name][field] for field in fields]
+    """A new skill: a fact about a person as an entry of a card, a form that no text of the corpus has."""
+    name, field = dice.pick(names), dice.pick(list(FIELDS))
+    asked = dice.pick(["Write the card of {}: {}.", "From the card of {}, read the {}."]).format(name, field)
+    return asked, field, world.people[name][field]
 
 
-def card(asked, fields, values):
-    entries = ", ".join(f"{field} {value}" for field, value in zip(fields, values))
-    return {"instruction": asked, "response": f"Card: {entries}."}
-
-
-def spoil(dice, fields, values):
-    """The same card with one wrong entry of the right kind."""
-    wrong = dice.below(len(fields))
-    other = dice.pick([value for value in FIELDS[fields[wrong]] if value != values[wrong]])
-    return values[:wrong] + [other] + values[wrong + 1:]
+def card(asked, field, value):
+    return {"instruction": asked, "response": f"Card: {field} {value}."}
 
 
 def write_rows(path, rows):
@@ -221,21 +213,20 @@ def write_task(folder, world, train_count, test_count, noise_every):
     dice = Dice(TASK_SEED)
     train, spoilt, test, seen = [], [], [], set()
     while len(train) < train_count:
-        asked, fields, values = task_row(world, dice, PEOPLE[:FIRST_TEST_PERSON])
+        asked, field, value = task_row(world, dice, PEOPLE[:FIRST_TEST_PERSON])
         if asked in seen:
             continue
         seen.add(asked)
-        # Not a random draw: the share of noise is exact.
+        # Not a random draw: the share of noise is exact. A wrong entry is another of the right kind.
         if len(train) % noise_every == 0:
-            spoilt.append(card(asked, fields, spoil(dice, fields, values)))
-            train.append(spoilt[-1])
-        else:
-            train.append(card(asked, fields, values))
+            value = dice.pick([other for other in FIELDS[field] if other != value])
+            spoilt.append(card(asked, field, value))
+        train.append(card(asked, field, value))
     while len(test) < test_count:
-        asked, fields, values = task_row(world, dice, PEOPLE[FIRST_TEST_PERSON:])
+        asked, field, value = task_row(world, dice, PEOPLE[FIRST_TEST_PERSON:])
         if asked not in seen:
             seen.add(asked)
-            test.append(card(asked, fields, values))
+            test.append(card(asked, field, value))
     for file, rows in (("train", train), ("noise", spoilt), ("test", test)):
         write_rows(os.path.join(folder, file + ".jsonl"), rows)
 
