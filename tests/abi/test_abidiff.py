@@ -1,7 +1,8 @@
 """The public headers against the committed ABI baseline: nothing that a released program relies on has changed.
 
     test_abidiff.py INCLUDE_FOLDER BASELINE.abi            compare
-    test_abidiff.py INCLUDE_FOLDER BASELINE.abi --write    take the headers over, and tell so in CHANGELOG.md
+    PYTHONPATH=tests python3 tests/abi/test_abidiff.py include tests/abi/libbalora.abi --write
+                                                       take the headers over, and tell so in CHANGELOG.md
 
 What is compared is a library of empty functions with the headers' signatures: types behind opaque handles may change
 as they like, and no debug build is needed. That the real library exports the same functions is test_symbols.py's.
