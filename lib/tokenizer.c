@@ -28,32 +28,32 @@ balora_status balora_tokenizer_open(balora_tokenizer **out, balora_context *cont
     return BALORA_OK;
 }
 
-void balora_tokenizer_free(balora_tokenizer *tokenizer) {
-    if (tokenizer == NULL)
+void balora_tokenizer_free(balora_tokenizer *handle) {
+    if (handle == NULL)
         return;
-    balora_context *context = tokenizer->context;
-    tokenizer_free(tokenizer->tokenizer);
-    memory_free(&context->memory, tokenizer);
+    balora_context *context = handle->context;
+    tokenizer_free(handle->tokenizer);
+    memory_free(&context->memory, handle);
     context_release(context);
 }
 
-balora_status balora_tokenizer_encode(const balora_tokenizer *tokenizer, const char *text, int64_t bytes,
+balora_status balora_tokenizer_encode(const balora_tokenizer *handle, const char *text, int64_t bytes,
                                       int32_t add_special_tokens, int32_t *ids, int64_t capacity,
                                       int64_t *count) {
     FACADE_REQUIRE(count);
     *count = 0;
-    FACADE_REQUIRE(tokenizer);
+    FACADE_REQUIRE(handle);
     FACADE_REQUIRE(text);
     if (bytes < -1 || capacity < 0 || (capacity > 0 && ids == NULL))
         return status_fail(
             BALORA_ERROR_ARGUMENT,
             "%s: bytes is %lld and capacity %lld; expected at least -1 and 0, and ids to hold capacity ids",
             __func__, (long long)bytes, (long long)capacity);
-    STATUS_TRY(context_poll(tokenizer->context));
-    token_buffer tokens = {.memory = &tokenizer->context->memory};
+    STATUS_TRY(context_poll(handle->context));
+    token_buffer tokens = {.memory = &handle->context->memory};
     size_t length = bytes < 0 ? strlen(text) : (size_t)bytes;
     balora_status status =
-        tokenizer_encode(tokenizer->tokenizer, text, length, add_special_tokens != 0, &tokens);
+        tokenizer_encode(handle->tokenizer, text, length, add_special_tokens != 0, &tokens);
     if (status == BALORA_OK) {
         *count = (int64_t)tokens.count;
         if (*count <= capacity && *count > 0)
@@ -67,22 +67,22 @@ balora_status balora_tokenizer_encode(const balora_tokenizer *tokenizer, const c
     return status;
 }
 
-balora_status balora_tokenizer_decode(const balora_tokenizer *tokenizer, const int32_t *ids, int64_t count,
+balora_status balora_tokenizer_decode(const balora_tokenizer *handle, const int32_t *ids, int64_t count,
                                       int32_t skip_special_tokens, char *text, int64_t capacity,
                                       int64_t *bytes) {
     FACADE_REQUIRE(bytes);
     *bytes = 0;
-    FACADE_REQUIRE(tokenizer);
+    FACADE_REQUIRE(handle);
     if (count < 0 || (count > 0 && ids == NULL) || capacity < 0 || (capacity > 0 && text == NULL))
         return status_fail(
             BALORA_ERROR_ARGUMENT,
             "%s: count is %lld and capacity %lld; expected at least 0, and ids and text to hold as many",
             __func__, (long long)count, (long long)capacity);
-    STATUS_TRY(context_poll(tokenizer->context));
-    allocator *memory = &tokenizer->context->memory;
+    STATUS_TRY(context_poll(handle->context));
+    allocator *memory = &handle->context->memory;
     char *decoded;
     size_t length;
-    STATUS_TRY(tokenizer_decode(tokenizer->tokenizer, ids, (size_t)count, skip_special_tokens != 0, &decoded,
+    STATUS_TRY(tokenizer_decode(handle->tokenizer, ids, (size_t)count, skip_special_tokens != 0, &decoded,
                                 &length, memory));
     *bytes = (int64_t)length;
     balora_status status = BALORA_OK;
@@ -107,16 +107,15 @@ static int32_t public_chat_format(tokenizer_chat format) {
     }
 }
 
-balora_status balora_tokenizer_describe(const balora_tokenizer *tokenizer,
-                                        balora_tokenizer_information *out) {
-    FACADE_REQUIRE(tokenizer);
+balora_status balora_tokenizer_describe(const balora_tokenizer *handle, balora_tokenizer_information *out) {
+    FACADE_REQUIRE(handle);
     FACADE_REQUIRE(out);
     STATUS_TRY(options_check_size(out, "balora_tokenizer_information"));
     balora_tokenizer_information information = BALORA_TOKENIZER_INFORMATION_INIT;
-    information.size = tokenizer_size(tokenizer->tokenizer);
-    information.begin = tokenizer_bos(tokenizer->tokenizer);
-    information.end = tokenizer_eos(tokenizer->tokenizer);
-    information.chat_format = public_chat_format(tokenizer_chat_format(tokenizer->tokenizer));
+    information.size = tokenizer_size(handle->tokenizer);
+    information.begin = tokenizer_bos(handle->tokenizer);
+    information.end = tokenizer_eos(handle->tokenizer);
+    information.chat_format = public_chat_format(tokenizer_chat_format(handle->tokenizer));
     options_export(out, &information, sizeof information);
     return BALORA_OK;
 }

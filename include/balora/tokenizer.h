@@ -27,7 +27,7 @@ BALORA_API balora_status balora_tokenizer_open(balora_tokenizer **out, balora_co
                                                const char *folder);
 
 /* Give the handle back; NULL is allowed. Since 0.1. */
-BALORA_API void balora_tokenizer_free(balora_tokenizer *tokenizer);
+BALORA_API void balora_tokenizer_free(balora_tokenizer *handle);
 
 /*
  * The ids of a text. Added tokens, such as <|im_end|>, are found in it.
@@ -41,7 +41,7 @@ BALORA_API void balora_tokenizer_free(balora_tokenizer *tokenizer);
  * Errors: FORMAT (not UTF-8, naming the byte), ARGUMENT (also: more ids than capacity, then nothing is
  * written), MEMORY, STATE, CANCELLED. Since 0.1.
  */
-BALORA_API balora_status balora_tokenizer_encode(const balora_tokenizer *tokenizer, const char *text,
+BALORA_API balora_status balora_tokenizer_encode(const balora_tokenizer *handle, const char *text,
                                                  int64_t bytes, int32_t add_special_tokens, int32_t *ids,
                                                  int64_t capacity, int64_t *count);
 
@@ -57,7 +57,7 @@ BALORA_API balora_status balora_tokenizer_encode(const balora_tokenizer *tokeniz
  * failure Errors: ARGUMENT (a negative id; also: no room, then nothing is written), MEMORY, STATE, CANCELLED.
  * Since 0.1.
  */
-BALORA_API balora_status balora_tokenizer_decode(const balora_tokenizer *tokenizer, const int32_t *ids,
+BALORA_API balora_status balora_tokenizer_decode(const balora_tokenizer *handle, const int32_t *ids,
                                                  int64_t count, int32_t skip_special_tokens, char *text,
                                                  int64_t capacity, int64_t *bytes);
 
@@ -75,7 +75,7 @@ typedef struct balora_tokenizer_information {
     { sizeof(balora_tokenizer_information), 0, -1, -1, 0 }
 
 /* Facts of a tokenizer. Errors: ARGUMENT, ABI. Since 0.1. */
-BALORA_API balora_status balora_tokenizer_describe(const balora_tokenizer *tokenizer,
+BALORA_API balora_status balora_tokenizer_describe(const balora_tokenizer *handle,
                                                    balora_tokenizer_information *out);
 
 BALORA_END_DECLS

@@ -184,13 +184,17 @@ static balora_status read_added_flags(const tokenizer *self, const json_t *entry
 }
 
 /* A token that is in the vocabulary too must have the same id there, and nobody else's. */
-static balora_status check_added_id(const tokenizer *self, const char *content, int32_t id) {
+static balora_status check_added_id(const tokenizer *self, const added_token *token) {
     const vocabulary *words = &self->model.words;
-    int32_t known = tokenizer_token_id(self, content);
-    bool taken = id < words->size && words->flags[id] != 0 && known != id;
-    if ((known >= 0 && known != id) || taken)
+    char *scratch;
+    STATUS_TRY(memory_new(self->memory, &scratch, token->content_bytes, 1, "the name of an added token"));
+    int32_t known = vocabulary_find_name(words, token->content, token->content_bytes, scratch);
+    memory_free(self->memory, scratch);
+    bool taken = token->id < words->size && words->flags[token->id] != 0 && known != token->id;
+    if ((known >= 0 && known != token->id) || taken)
         return status_fail(BALORA_ERROR_FORMAT, "%s: added_tokens: \"%s\" has the id %d, %s in model.vocab",
-                           self->path, content, id, taken ? "which another token has" : "but another one");
+                           self->path, token->content, token->id,
+                           taken ? "which another token has" : "but another one");
     return BALORA_OK;
 }
 
@@ -219,10 +223,11 @@ static balora_status read_added_token(tokenizer *self, const json_t *entry) {
     STATUS_TRY(read_added_flags(self, entry, &token.flags));
     if (*content == '\0')
         return BALORA_OK;
-    STATUS_TRY(check_added_id(self, content, token.id));
     token.content_bytes = strlen(content);
     STATUS_TRY(memory_string(self->memory, &token.content, content));
-    balora_status status = read_pattern(self, &token);
+    balora_status status = check_added_id(self, &token);
+    if (status == BALORA_OK)
+        status = read_pattern(self, &token);
     if (status != BALORA_OK) {
         memory_free(self->memory, token.content);
         return status;

@@ -85,8 +85,9 @@ balora_status tokenizer_open(tokenizer **out, allocator *memory, const char *mod
         goto fail;
     }
     STATUS_GOTO(json_read_object(&file, memory, self->path, TOKENIZER_FILE_LIMIT));
+    STATUS_GOTO(
+        tokenizer_read_model(self, file)); /* first: its type says most about an unsupported tokenizer */
     STATUS_GOTO(tokenizer_read_pipeline(self, file));
-    STATUS_GOTO(tokenizer_read_model(self, file));
     STATUS_GOTO(tokenizer_read_added(self, file));
     STATUS_GOTO(read_bounds(self, model_folder));
     json_decref(file);
