@@ -4,7 +4,8 @@
  *     bench_step MODEL DATA.safetensors [--method ba-lora|pissa|lora] [--rank 16] [--batch 4] [--steps 10]
  *                [--warmup 3] [--threads 0] [--parts] [--cycle]
  *
- * Sequences are taken in file order without shuffling, as benchmarks/torch_balora.py does. One JSON line on stdout; with --parts a table on stderr.
+ * Sequences are taken in file order without shuffling, as benchmarks/torch_balora.py does. One JSON line on
+ * stdout; with --parts a table on stderr.
  * --parts times every slot of the table, which costs about 1 %.
  */
 #include <cblas.h>
@@ -73,7 +74,8 @@ static double useful_flops(const balora_model *model, const balora_adapter *adap
     double attention = 2 * width * layers * (double)d.tokens / (double)d.sequences;
     int regularized = strcmp(s->method, "ba-lora") == 0;
     double passes = regularized ? 6 : 4;
-    return tokens * (passes * body + (regularized ? 4.5 : 3.5) * attention + 6 * (double)a.trainable_parameters) +
+    return tokens *
+               (passes * body + (regularized ? 4.5 : 3.5) * attention + 6 * (double)a.trainable_parameters) +
            supervised * passes * head;
 }
 
@@ -115,7 +117,8 @@ static void print_parts(const balora_model *model, double total, double ceiling)
     fprintf(stderr, "%-16s %9s %7s %9s %9s\n", "part", "seconds", "share", "GFLOP/s", "of peak");
     for (int i = 0; i < PART_COUNT; i++) {
         sum += parts[i].seconds;
-        fprintf(stderr, "%-16s %9.3f %6.1f%%", parts[i].name, parts[i].seconds, 100 * parts[i].seconds / total);
+        fprintf(stderr, "%-16s %9.3f %6.1f%%", parts[i].name, parts[i].seconds,
+                100 * parts[i].seconds / total);
         if (parts[i].flops > 0)
             fprintf(stderr, " %9.1f %8.1f%%", parts[i].flops / parts[i].seconds * 1e-9,
                     100 * parts[i].flops / parts[i].seconds * 1e-9 / ceiling);
@@ -149,7 +152,8 @@ static int run(const settings *s) {
     if (balora_options_set(BALORA_OPTIONS_ADAPTER, &adapter_options, "method", s->method) ||
         balora_context_create(&context, &context_options) ||
         balora_model_open(&model, context, s->model, &model_options) ||
-        balora_adapter_create(&adapter, model, &adapter_options) || balora_data_open(&data, model, s->data, NULL))
+        balora_adapter_create(&adapter, model, &adapter_options) ||
+        balora_data_open(&data, model, s->data, NULL))
         return fprintf(stderr, "%s\n", balora_error_message()), 1;
     balora_model_information facts = BALORA_MODEL_INFORMATION_INIT;
     balora_model_describe(model, &facts);
@@ -183,14 +187,15 @@ static int run(const settings *s) {
         print_parts(model, total, ceiling);
     qsort(times, (size_t)s->steps, sizeof *times, compare);
     printf("{\"library\": \"balora\", \"method\": \"%s\", \"tokens_per_s\": %.2f, \"step_s_median\": %.4f, "
-           "\"step_s_quartiles\": [%.4f, %.4f], \"init_s\": %.3f, \"peak_rss_gib\": %.3f, \"useful_gflops\": %.1f, "
+           "\"step_s_quartiles\": [%.4f, %.4f], \"init_s\": %.3f, \"peak_rss_gib\": %.3f, \"useful_gflops\": "
+           "%.1f, "
            "\"gemm_ceiling_gflops\": [%.1f, %.1f], \"of_ceiling\": %.3f, \"allocations_in_steps\": %llu, "
            "\"first\": [%.6f, %.3e, %.6f, %.6f, %.6f]}\n",
            s->method, tokens / total, quantile(times, s->steps, 0.5), quantile(times, s->steps, 0.25),
            quantile(times, s->steps, 0.75), adapter_facts.creation_seconds,
-           (double)metrics.peak_memory_bytes / (double)(1 << 30), rate, ceiling_before, ceiling_after, rate / ceiling,
-           (unsigned long long)(after.allocations - before.allocations), first.task, first.consistency,
-           first.diversity, first.svd, first.grad_norm);
+           (double)metrics.peak_memory_bytes / (double)(1 << 30), rate, ceiling_before, ceiling_after,
+           rate / ceiling, (unsigned long long)(after.allocations - before.allocations), first.task,
+           first.consistency, first.diversity, first.svd, first.grad_norm);
     balora_trainer_free(trainer);
     balora_data_free(data);
     balora_adapter_free(adapter);
@@ -202,8 +207,10 @@ static int run(const settings *s) {
 int main(int count, char **words) {
     settings s = {.method = "ba-lora", .rank = 16, .batch = 4, .steps = 10, .warmup = 3};
     if (!parse(&s, count, words)) {
-        fprintf(stderr, "usage: bench_step MODEL DATA.safetensors [--method ba-lora|pissa|lora] [--rank N] [--batch N] "
-                        "[--steps N] [--warmup N] [--threads N] [--bfloat16] [--parts]\n");
+        fprintf(
+            stderr,
+            "usage: bench_step MODEL DATA.safetensors [--method ba-lora|pissa|lora] [--rank N] [--batch N] "
+            "[--steps N] [--warmup N] [--threads N] [--bfloat16] [--parts]\n");
         return 2;
     }
     return run(&s);

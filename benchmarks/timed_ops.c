@@ -33,8 +33,8 @@ static int gemm_part(matrix_view a, matrix_view b, matrix_view c) {
     return part;
 }
 
-static balora_status timed_gemm(backend_queue *queue, int ta, int tb, double alpha, matrix_view a, matrix_view b,
-                                double beta, matrix_view c) {
+static balora_status timed_gemm(backend_queue *queue, int ta, int tb, double alpha, matrix_view a,
+                                matrix_view b, double beta, matrix_view c) {
     double begin = clock_seconds();
     balora_status status = inner->gemm(queue, ta, tb, alpha, a, b, beta, c);
     int part = gemm_part(a, b, c);
@@ -42,11 +42,11 @@ static balora_status timed_gemm(backend_queue *queue, int ta, int tb, double alp
     return add(part, begin, status);
 }
 
-#define TIMED(slot, part, parameters, arguments)                                                               \
-    static balora_status timed_##slot parameters {                                                             \
-        double begin = clock_seconds();                                                                        \
-        balora_status status = inner->slot arguments;                                                          \
-        return add(part, begin, status);                                                                       \
+#define TIMED(slot, part, parameters, arguments)                                                             \
+    static balora_status timed_##slot parameters {                                                           \
+        double begin = clock_seconds();                                                                      \
+        balora_status status = inner->slot arguments;                                                        \
+        return add(part, begin, status);                                                                     \
     }
 
 TIMED(fill_zero, PART_ROWS, (backend_queue * queue, matrix_view x), (queue, x))
@@ -54,15 +54,19 @@ TIMED(copy, is_wide(dst) || is_wide(src) ? PART_SPECTRAL : PART_ROWS,
       (backend_queue * queue, matrix_view dst, matrix_view src), (queue, dst, src))
 TIMED(gather_rows, PART_ROWS, (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
       (queue, dst, src, indices))
-TIMED(scatter_add_rows, PART_ROWS, (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
+TIMED(scatter_add_rows, PART_ROWS,
+      (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
       (queue, dst, src, indices))
 TIMED(scale_add, is_wide(x) ? PART_SPECTRAL : PART_OPTIMIZER,
-      (backend_queue * queue, double alpha, matrix_view x, double beta, matrix_view y), (queue, alpha, x, beta, y))
+      (backend_queue * queue, double alpha, matrix_view x, double beta, matrix_view y),
+      (queue, alpha, x, beta, y))
 TIMED(add_row, PART_ROWS, (backend_queue * queue, matrix_view y, matrix_view row), (queue, y, row))
-TIMED(scale_rows, PART_SPECTRAL, (backend_queue * queue, matrix_view x, matrix_view weights), (queue, x, weights))
+TIMED(scale_rows, PART_SPECTRAL, (backend_queue * queue, matrix_view x, matrix_view weights),
+      (queue, x, weights))
 TIMED(sum_squares, PART_OPTIMIZER, (backend_queue * queue, matrix_view x, double beta, matrix_view out),
       (queue, x, beta, out))
-TIMED(eigh_top, PART_SPECTRAL, (backend_queue * queue, matrix_view a, matrix_view values, matrix_view vectors),
+TIMED(eigh_top, PART_SPECTRAL,
+      (backend_queue * queue, matrix_view a, matrix_view values, matrix_view vectors),
       (queue, a, values, vectors))
 TIMED(rms_norm, PART_ROWS,
       (backend_queue * queue, matrix_view x, matrix_view weight, float offset, float epsilon, matrix_view y),
@@ -72,7 +76,8 @@ TIMED(rms_norm_backward, PART_ROWS,
        matrix_view dx, matrix_view dweight),
       (queue, x, weight, offset, epsilon, dy, dx, dweight))
 TIMED(rope, PART_ROWS,
-      (backend_queue * queue, matrix_view x, int64_t head_dim, matrix_view positions, matrix_view table, int inverse),
+      (backend_queue * queue, matrix_view x, int64_t head_dim, matrix_view positions, matrix_view table,
+       int inverse),
       (queue, x, head_dim, positions, table, inverse))
 TIMED(gated_activation, PART_ROWS,
       (backend_queue * queue, int32_t activation, matrix_view gate, matrix_view up, matrix_view out),
@@ -82,7 +87,8 @@ TIMED(gated_activation_backward, PART_ROWS,
        matrix_view dgate, matrix_view dup),
       (queue, activation, gate, up, dout, dgate, dup))
 TIMED(attention, PART_ATTENTION, (backend_queue * queue, const attention_forward *args), (queue, args))
-TIMED(attention_backward, PART_ATTENTION, (backend_queue * queue, const attention_backward *args), (queue, args))
+TIMED(attention_backward, PART_ATTENTION, (backend_queue * queue, const attention_backward *args),
+      (queue, args))
 TIMED(loss_head, PART_LOSS_HEAD, (backend_queue * queue, const loss_head_rows *args), (queue, args))
 TIMED(adamw, PART_OPTIMIZER, (backend_queue * queue, const adamw_update *args), (queue, args))
 

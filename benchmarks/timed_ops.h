@@ -1,6 +1,6 @@
 /*
- * A backend table that passes every call on and adds up the wall time of each kind of work: where a step's time goes,
- * without a line of measuring in the library. For backends whose calls return when they are done.
+ * A backend table that passes every call on and adds up the wall time of each kind of work: where a step's
+ * time goes, without a line of measuring in the library. For backends whose calls return when they are done.
  */
 #ifndef BENCHMARKS_TIMED_OPS_H
 #define BENCHMARKS_TIMED_OPS_H

@@ -80,7 +80,9 @@ static void open_fixture(fixture *self, const setting *s) {
     train.batch_size = 4;
     train.gradient_accumulation = s->accumulation;
     train.shuffle = 0;
-    expect_ok(balora_context_create(&self->context, NULL));
+    balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
+    context.threads = 1; /* the models are tiny: a second thread would only wait */
+    expect_ok(balora_context_create(&self->context, &context));
     snprintf(path, sizeof path, "%s/model", folder_of(s->model));
     expect_ok(balora_model_open(&self->model, self->context, path, NULL));
     expect_ok(balora_adapter_create(&self->adapter, self->model, &adapter));
