@@ -14,23 +14,23 @@ CASE = re.compile(r"^\[ *(OK|FAILED|SKIPPED) *\] (?!\d+ test\(s\))(.+?)\s*$", re
 
 
 def count_program(test):
-    """(passed, failed names, skipped) of one entry of testlog.json."""
-    passed = skipped = 0
-    failed = set()
+    """Passed, names of failed, skipped: of one entry of testlog.json."""
+    passed = 0
+    failed, skipped = set(), set()  # names: cmocka repeats both in its summary
     for kind, name in CASE.findall(test.get("stdout") or "") + CASE.findall(test.get("stderr") or ""):
         if kind == "OK":
             passed += 1
         elif kind == "SKIPPED":
-            skipped += 1
+            skipped.add(name)
         else:
-            failed.add(name)  # cmocka names a failed case again in its summary
+            failed.add(name)
     if test["result"] == "SKIP" and not skipped:
-        skipped = 1
+        skipped.add(test["name"])
     elif test["result"] not in ("OK", "SKIP", "EXPECTEDFAIL") and not failed:
         failed.add(f"the program ended with {test['result']} (exit code {test.get('returncode')})")
     elif test["result"] == "OK" and not passed and not skipped:
         failed.add("the program named no case")
-    return passed, failed, skipped
+    return passed, failed, len(skipped)
 
 
 def count_folder(folder):
