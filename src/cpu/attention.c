@@ -14,14 +14,15 @@ typedef struct attention_call {
 } attention_call;
 
 /* The operands that both directions read, and the sequences' places. */
-static balora_status check_shape(const char *slot, const attention_shape *shape, matrix_view offsets, matrix_view q,
-                                 matrix_view k, matrix_view v) {
-    if (shape->heads < 1 || shape->key_heads < 1 || shape->heads % shape->key_heads != 0 || shape->head_dim < 1 ||
-        shape->window < 0 || shape->sequences < 0)
-        return status_fail(BALORA_ERROR_INTERNAL,
-                           "cpu %s: %lld heads, %lld key heads of %lld, window %lld, %lld sequences do not fit", slot,
-                           (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
-                           (long long)shape->window, (long long)shape->sequences);
+static balora_status check_shape(const char *slot, const attention_shape *shape, matrix_view offsets,
+                                 matrix_view q, matrix_view k, matrix_view v) {
+    if (shape->heads < 1 || shape->key_heads < 1 || shape->heads % shape->key_heads != 0 ||
+        shape->head_dim < 1 || shape->window < 0 || shape->sequences < 0)
+        return status_fail(
+            BALORA_ERROR_INTERNAL,
+            "cpu %s: %lld heads, %lld key heads of %lld, window %lld, %lld sequences do not fit", slot,
+            (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
+            (long long)shape->window, (long long)shape->sequences);
     STATUS_TRY(operand_check(slot, "offsets", offsets, 1, shape->sequences + 1, IN_I32));
     STATUS_TRY(operand_check(slot, "q", q, ANY_SIZE, shape->heads * shape->head_dim, IN_F32));
     STATUS_TRY(operand_check(slot, "k", k, q.rows, shape->key_heads * shape->head_dim, IN_F32));
@@ -30,11 +31,12 @@ static balora_status check_shape(const char *slot, const attention_shape *shape,
     for (int64_t i = 0; i < shape->sequences; i++)
         if (starts[i] < 0 || starts[i + 1] < starts[i] || starts[i + 1] - starts[i] > shape->longest_sequence)
             return status_fail(BALORA_ERROR_INTERNAL,
-                               "cpu %s: sequence %lld has rows %d to %d; the longest is said to have %lld", slot,
-                               (long long)i, starts[i], starts[i + 1], (long long)shape->longest_sequence);
+                               "cpu %s: sequence %lld has rows %d to %d; the longest is said to have %lld",
+                               slot, (long long)i, starts[i], starts[i + 1],
+                               (long long)shape->longest_sequence);
     if (starts[0] != 0 || starts[shape->sequences] != q.rows)
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: sequences cover rows %d to %d of %lld", slot, starts[0],
-                           starts[shape->sequences], (long long)q.rows);
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: sequences cover rows %d to %d of %lld", slot,
+                           starts[0], starts[shape->sequences], (long long)q.rows);
     return BALORA_OK;
 }
 
@@ -82,7 +84,8 @@ balora_status cpu_attention(backend_queue *queue, const attention_forward *args)
     STATUS_TRY(check_shape("attention", shape, args->offsets, args->q, args->k, args->v));
     STATUS_TRY(operand_check("attention", "out", args->out, args->q.rows, args->q.cols, IN_F32));
     if (!is_none(args->logsumexp))
-        STATUS_TRY(operand_check("attention", "logsumexp", args->logsumexp, args->q.rows, shape->heads, IN_F32));
+        STATUS_TRY(
+            operand_check("attention", "logsumexp", args->logsumexp, args->q.rows, shape->heads, IN_F32));
     attention_call call = {.kernels = queue->kernels,
                            .shape = shape,
                            .offsets = view_i32(args->offsets),

@@ -26,15 +26,17 @@ void cpu_buffer_free(backend_device *device, backend_buffer *buffer) {
     memory_free(device->memory, buffer);
 }
 
-static balora_status check_range(const char *slot, const backend_buffer *buffer, int64_t offset, int64_t bytes) {
+static balora_status check_range(const char *slot, const backend_buffer *buffer, int64_t offset,
+                                 int64_t bytes) {
     if (buffer == NULL || offset < 0 || bytes < 0 || offset > buffer->bytes || bytes > buffer->bytes - offset)
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %lld bytes at byte %lld do not fit a buffer of %lld bytes",
-                           slot, (long long)bytes, (long long)offset,
-                           buffer == NULL ? -1LL : (long long)buffer->bytes);
+        return status_fail(
+            BALORA_ERROR_INTERNAL, "cpu %s: %lld bytes at byte %lld do not fit a buffer of %lld bytes", slot,
+            (long long)bytes, (long long)offset, buffer == NULL ? -1LL : (long long)buffer->bytes);
     return BALORA_OK;
 }
 
-balora_status cpu_upload(backend_queue *queue, backend_buffer *buffer, int64_t offset, const void *host, int64_t bytes) {
+balora_status cpu_upload(backend_queue *queue, backend_buffer *buffer, int64_t offset, const void *host,
+                         int64_t bytes) {
     (void)queue;
     STATUS_TRY(check_range("upload", buffer, offset, bytes));
     if (bytes > 0)
@@ -42,7 +44,8 @@ balora_status cpu_upload(backend_queue *queue, backend_buffer *buffer, int64_t o
     return BALORA_OK;
 }
 
-balora_status cpu_download(backend_queue *queue, void *host, backend_buffer *buffer, int64_t offset, int64_t bytes) {
+balora_status cpu_download(backend_queue *queue, void *host, backend_buffer *buffer, int64_t offset,
+                           int64_t bytes) {
     (void)queue;
     STATUS_TRY(check_range("download", buffer, offset, bytes));
     if (bytes > 0)

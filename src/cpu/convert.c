@@ -12,8 +12,8 @@ typedef struct row_copy {
     const int32_t *indices;
 } row_copy;
 
-/* The float that keeps enough of `x` for a second rounding to be the right one: rounded towards zero, with the last
- * bit set when anything was lost ("round to odd"). */
+/* The float that keeps enough of `x` for a second rounding to be the right one: rounded towards zero, with
+ * the last bit set when anything was lost ("round to odd"). */
 static float narrow_to_odd(double x) {
     float rounded = (float)x;
     if ((double)rounded == x || x != x)
@@ -116,7 +116,8 @@ static void scatter(int64_t begin, int64_t end, int thread, void *user) {
                                  (float *)view_row(copy->dst, copy->indices[i]) + begin, end - begin);
 }
 
-balora_status cpu_scatter_add_rows(backend_queue *queue, matrix_view dst, matrix_view src, matrix_view indices) {
+balora_status cpu_scatter_add_rows(backend_queue *queue, matrix_view dst, matrix_view src,
+                                   matrix_view indices) {
     STATUS_TRY(operand_check("scatter_add_rows", "src", src, ANY_SIZE, ANY_SIZE, IN_F32));
     STATUS_TRY(operand_check("scatter_add_rows", "dst", dst, ANY_SIZE, src.cols, IN_F32));
     STATUS_TRY(operand_check("scatter_add_rows", "indices", indices, 1, src.rows, IN_I32));

@@ -15,8 +15,8 @@ balora_status cpu_device_count(int32_t *count) {
 
 static const cpu_kernels *best_kernels(void) {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return &cpu_avx512_kernels;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &cpu_avx2_kernels;
@@ -28,7 +28,8 @@ balora_status cpu_device_open(backend_device **out, allocator *memory, int32_t i
     if (index != 0)
         return status_fail(BALORA_ERROR_ARGUMENT, "cpu device %d does not exist; there is cpu:0 only", index);
     if (threads < 0)
-        return status_fail(BALORA_ERROR_ARGUMENT, "cpu device: %d threads; expected 0 (one a core) or more", threads);
+        return status_fail(BALORA_ERROR_ARGUMENT, "cpu device: %d threads; expected 0 (one a core) or more",
+                           threads);
     STATUS_TRY(memory_zeroed(memory, out, 1, sizeof **out, "the cpu device"));
     (*out)->memory = memory;
     (*out)->kernels = best_kernels();
@@ -66,7 +67,8 @@ balora_status cpu_device_properties(backend_device *device, backend_properties *
     snprintf(out->features, sizeof out->features, "%s%s%s%s,kernels=%s,OpenBLAS=%s",
              __builtin_cpu_supports("avx2") ? "avx2" : "sse2", __builtin_cpu_supports("fma") ? ",fma" : "",
              __builtin_cpu_supports("avx512f") ? ",avx512f" : "",
-             __builtin_cpu_supports("avx512vnni") ? ",avx512vnni" : "", device->kernels->name, openblas_get_corename());
+             __builtin_cpu_supports("avx512vnni") ? ",avx512vnni" : "", device->kernels->name,
+             openblas_get_corename());
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page_bytes > 0)
         out->memory_bytes = (int64_t)pages * (int64_t)page_bytes;
@@ -93,7 +95,8 @@ balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void *out) {
         memory_free(queue->device->memory, queue->scratch);
         queue->scratch = NULL;
         queue->scratch_bytes = 0;
-        STATUS_TRY(memory_new(queue->device->memory, &queue->scratch, (size_t)bytes, 1, "scratch of a cpu queue"));
+        STATUS_TRY(
+            memory_new(queue->device->memory, &queue->scratch, (size_t)bytes, 1, "scratch of a cpu queue"));
         queue->scratch_bytes = bytes;
     }
     memcpy(out, &queue->scratch, sizeof queue->scratch);
@@ -112,9 +115,11 @@ balora_status scratch_threads(backend_queue *queue, int64_t floats, float **out,
 
 balora_status cpu_prepare(backend_queue *queue, const backend_limits *limits) {
     int64_t threads = arith_max(queue->device->threads, parallel_threads());
-    int64_t floats = arith_max(gemm_scratch(queue->kernels, limits->gemm_columns), loss_scratch(limits->vocabulary));
+    int64_t floats =
+        arith_max(gemm_scratch(queue->kernels, limits->gemm_columns), loss_scratch(limits->vocabulary));
     floats = arith_max(floats, queue->kernels->attention_scratch(limits->sequence_length, limits->head_dim));
-    floats = arith_max(floats, queue->kernels->attention_backward_scratch(limits->sequence_length, limits->head_dim));
+    floats = arith_max(floats,
+                       queue->kernels->attention_backward_scratch(limits->sequence_length, limits->head_dim));
     int64_t bytes = thread_floats(floats) * (int64_t)sizeof(float) * threads;
     bytes = arith_max(bytes, eigh_scratch_bytes(limits->eigh_size));
     void *unused;

@@ -13,8 +13,8 @@ static void scale_add_span(int64_t row, int64_t column, int64_t count, int threa
     (void)thread;
     const scaled_add *add = user;
     if (add->x.dtype == BALORA_F32) {
-        add->kernels->scale_add((float)add->alpha, (const float *)view_row(add->x, row) + column, (float)add->beta,
-                                (float *)view_row(add->y, row) + column, count);
+        add->kernels->scale_add((float)add->alpha, (const float *)view_row(add->x, row) + column,
+                                (float)add->beta, (float *)view_row(add->y, row) + column, count);
         return;
     }
     const double *x = (const double *)view_row(add->x, row) + column;
@@ -35,7 +35,8 @@ static void add_row_span(int64_t row, int64_t column, int64_t count, int thread,
     (void)thread;
     const scaled_add *add = user;
     float values[256];
-    const unsigned char *from = (const unsigned char *)view_data(add->x) + column * element_size(add->x.dtype);
+    const unsigned char *from =
+        (const unsigned char *)view_data(add->x) + column * element_size(add->x.dtype);
     float *to = (float *)view_row(add->y, row) + column;
     for (int64_t start = 0; start < count; start += 256) {
         int64_t filled = arith_min(256, count - start);

@@ -1,4 +1,5 @@
-/* Factorizations by LAPACK. It reads columns where we have rows, so each call works on the transposed matrix. */
+/* Factorizations by LAPACK. It reads columns where we have rows, so each call works on the transposed matrix.
+ */
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
@@ -16,8 +17,9 @@ static balora_status check_finite(const char *slot, matrix_view a) {
             for (int64_t j = 0; j < a.cols; j++)
                 sum += (double)(view_f32(a)[i * a.ld + j] - view_f32(a)[i * a.ld + j]);
         if (sum != 0)
-            return status_fail(BALORA_ERROR_NUMERIC, "cpu %s: row %lld of the matrix holds a value that is not finite",
-                               slot, (long long)i);
+            return status_fail(BALORA_ERROR_NUMERIC,
+                               "cpu %s: row %lld of the matrix holds a value that is not finite", slot,
+                               (long long)i);
     }
     return BALORA_OK;
 }
@@ -25,14 +27,14 @@ static balora_status check_finite(const char *slot, matrix_view a) {
 /* LAPACK's sizes are 32-bit. */
 static balora_status check_index_range(const char *slot, matrix_view a) {
     if (a.rows > INT32_MAX || a.ld > INT32_MAX)
-        return status_fail(BALORA_ERROR_UNSUPPORTED, "cpu %s: a matrix [%lld, %lld] is too large for LAPACK", slot,
-                           (long long)a.rows, (long long)a.cols);
+        return status_fail(BALORA_ERROR_UNSUPPORTED, "cpu %s: a matrix [%lld, %lld] is too large for LAPACK",
+                           slot, (long long)a.rows, (long long)a.cols);
     return BALORA_OK;
 }
 
 static balora_status lapack_failed(const char *slot, const char *routine, lapack_int info) {
-    return status_fail_native(BALORA_ERROR_NUMERIC, BALORA_ORIGIN_LAPACK, info, "cpu %s: %s did not converge", slot,
-                              routine);
+    return status_fail_native(BALORA_ERROR_NUMERIC, BALORA_ORIGIN_LAPACK, info, "cpu %s: %s did not converge",
+                              slot, routine);
 }
 
 /* dsyevr asks for 26 n at least and (block + 6) n at best; its blocks have 64 columns at most. */
@@ -71,10 +73,11 @@ balora_status cpu_eigh_top(backend_queue *queue, matrix_view a, matrix_view valu
     STATUS_TRY(scratch_reserve(queue, eigh_scratch_bytes(n), &work));
     double *ascending = work + eigh_work_size(n);
     lapack_int *integers = (lapack_int *)(ascending + n), found = 0;
-    lapack_int info = LAPACKE_dsyevr_work(
-        LAPACK_COL_MAJOR, 'V', k == n ? 'A' : 'I', 'U', (lapack_int)n, view_f64(a), (lapack_int)a.ld, 0, 0,
-        (lapack_int)(n - k + 1), (lapack_int)n, 0, &found, ascending, view_f64(vectors), (lapack_int)vectors.ld,
-        integers + 10 * n, work, (lapack_int)eigh_work_size(n), integers, (lapack_int)(10 * n));
+    lapack_int info =
+        LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, 'V', k == n ? 'A' : 'I', 'U', (lapack_int)n, view_f64(a),
+                            (lapack_int)a.ld, 0, 0, (lapack_int)(n - k + 1), (lapack_int)n, 0, &found,
+                            ascending, view_f64(vectors), (lapack_int)vectors.ld, integers + 10 * n, work,
+                            (lapack_int)eigh_work_size(n), integers, (lapack_int)(10 * n));
     if (info != 0 || found != (lapack_int)k)
         return lapack_failed(slot, "dsyevr", info);
     for (int64_t i = 0; i < k; i++)
@@ -89,7 +92,8 @@ balora_status cpu_orthonormalize_rows(backend_queue *queue, matrix_view x) {
     STATUS_TRY(operand_check(slot, "x", x, ANY_SIZE, ANY_SIZE, IN_F32 | IN_F64));
     STATUS_TRY(check_index_range(slot, x));
     if (x.rows > x.cols)
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %lld rows cannot be orthonormal in %lld dimensions", slot,
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu %s: %lld rows cannot be orthonormal in %lld dimensions", slot,
                            (long long)x.rows, (long long)x.cols);
     if (x.rows == 0)
         return BALORA_OK;
@@ -102,14 +106,16 @@ balora_status cpu_orthonormalize_rows(backend_queue *queue, matrix_view x) {
         double *tau = work + work_size;
         info = LAPACKE_dgeqrf_work(LAPACK_COL_MAJOR, rows, cols, view_f64(x), ld, tau, work, work_size);
         if (info == 0)
-            info = LAPACKE_dorgqr_work(LAPACK_COL_MAJOR, rows, cols, cols, view_f64(x), ld, tau, work, work_size);
+            info = LAPACKE_dorgqr_work(LAPACK_COL_MAJOR, rows, cols, cols, view_f64(x), ld, tau, work,
+                                       work_size);
     } else {
         float *work;
         STATUS_TRY(scratch_reserve(queue, ((int64_t)work_size + cols) * (int64_t)sizeof *work, &work));
         float *tau = work + work_size;
         info = LAPACKE_sgeqrf_work(LAPACK_COL_MAJOR, rows, cols, view_f32(x), ld, tau, work, work_size);
         if (info == 0)
-            info = LAPACKE_sorgqr_work(LAPACK_COL_MAJOR, rows, cols, cols, view_f32(x), ld, tau, work, work_size);
+            info = LAPACKE_sorgqr_work(LAPACK_COL_MAJOR, rows, cols, cols, view_f32(x), ld, tau, work,
+                                       work_size);
     }
     return info == 0 ? BALORA_OK : lapack_failed(slot, "geqrf", info);
 }
@@ -129,14 +135,15 @@ balora_status cpu_svd(backend_queue *queue, matrix_view a, matrix_view u, matrix
     /* The transpose of a is vt^T diag(s) u^T: LAPACK's left vectors are our vt, its right ones our u. */
     lapack_int rows = (lapack_int)n, cols = (lapack_int)m, unused_integer = 0;
     float best = 0;
-    lapack_int info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, view_f32(a), (lapack_int)a.ld, view_f32(s),
-                                          view_f32(vt), (lapack_int)vt.ld, view_f32(u), (lapack_int)u.ld, &best, -1,
-                                          &unused_integer);
+    lapack_int info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, view_f32(a), (lapack_int)a.ld,
+                                          view_f32(s), view_f32(vt), (lapack_int)vt.ld, view_f32(u),
+                                          (lapack_int)u.ld, &best, -1, &unused_integer);
     if (info != 0)
         return lapack_failed("svd", "sgesdd", info);
     int64_t work_size = (int64_t)nextafterf(best, INFINITY) + 1; /* the size comes back as a rounded float */
     float *work;
-    STATUS_TRY(scratch_reserve(queue, work_size * (int64_t)sizeof *work + 8 * p * (int64_t)sizeof(lapack_int), &work));
+    STATUS_TRY(scratch_reserve(queue, work_size * (int64_t)sizeof *work + 8 * p * (int64_t)sizeof(lapack_int),
+                               &work));
     info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, view_f32(a), (lapack_int)a.ld, view_f32(s),
                                view_f32(vt), (lapack_int)vt.ld, view_f32(u), (lapack_int)u.ld, work,
                                (lapack_int)work_size, (lapack_int *)(work + work_size));

@@ -1,15 +1,17 @@
 /*
- * Row kernels: the arithmetic of the slots on plain pointers, compiled once per instruction set (src/cpu/simd).
+ * Row kernels: the arithmetic of the slots on plain pointers, compiled once per instruction set
+ * (src/cpu/simd).
  *
- * The slots check, split the work over threads and call these. A kernel's result does not depend on the number of
- * threads or on how many rows a call holds.
+ * The slots check, split the work over threads and call these. A kernel's result does not depend on the
+ * number of threads or on how many rows a call holds.
  */
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 
 #include <stdint.h>
 
-/* Multiples that packed tiles of every instruction set fit: tile rows are 6 or 12, tile columns 8, 16 or 32. */
+/* Multiples that packed tiles of every instruction set fit: tile rows are 6 or 12, tile columns 8, 16 or 32.
+ */
 #define TILE_MULTIPLE 96
 
 /* c [rows, columns] = alpha left right + beta c, c not being read when beta is 0. Strides are in floats. */
@@ -39,9 +41,9 @@ typedef struct attention_tile_sizes {
 /* One sequence and one key head. Pointers are to its first token and first head; strides are in floats. */
 typedef struct attention_item {
     attention_tile_sizes sizes;
-    const float *q, *k, *v;       /* [length, ...] */
-    float *out;                   /* forward; may be q */
-    float *logsumexp;             /* forward: may be NULL */
+    const float *q, *k, *v;                          /* [length, ...] */
+    float *out;                                      /* forward; may be q */
+    float *logsumexp;                                /* forward: may be NULL */
     const float *dout, *saved_out, *saved_logsumexp; /* backward */
     float *dq, *dk, *dv;                             /* backward; dq may be dout */
     int64_t q_stride, k_stride, v_stride, out_stride, logsumexp_stride;
@@ -61,10 +63,10 @@ typedef struct loss_row {
 } loss_row;
 
 typedef struct adamw_factors {
-    float keep;         /* 1 - learning_rate * weight_decay */
+    float keep;          /* 1 - learning_rate * weight_decay */
     float first, second; /* 1 - beta1, 1 - beta2 */
     float beta2;
-    float step_size;      /* learning_rate / (1 - beta1^t) */
+    float step_size;       /* learning_rate / (1 - beta1^t) */
     float root_correction; /* sqrt(1 - beta2^t) */
     float epsilon;
     float scale; /* of the gradient */
@@ -81,14 +83,16 @@ typedef struct cpu_kernels {
     double (*sum_squares)(const float *x, int64_t count);
     void (*add_to_double)(double *sum, const float *x, int64_t count);
 
-    void (*rms_norm)(const float *x, const float *weight, float weight_offset, float epsilon, float *y, int64_t count);
+    void (*rms_norm)(const float *x, const float *weight, float weight_offset, float epsilon, float *y,
+                     int64_t count);
     /* dweight [count] += this row's part; NULL: not wanted. */
-    void (*rms_norm_backward)(const float *x, const float *weight, float weight_offset, float epsilon, const float *dy,
-                              float *dx, double *dweight, int64_t count);
+    void (*rms_norm_backward)(const float *x, const float *weight, float weight_offset, float epsilon,
+                              const float *dy, float *dx, double *dweight, int64_t count);
     void (*rope)(float *x, const float *table, int64_t heads, int64_t head_dim, int inverse);
-    void (*gated_activation)(int32_t activation, const float *gate, const float *up, float *out, int64_t count);
-    void (*gated_activation_backward)(int32_t activation, const float *gate, const float *up, const float *dout,
-                                      float *dgate, float *dup, int64_t count);
+    void (*gated_activation)(int32_t activation, const float *gate, const float *up, float *out,
+                             int64_t count);
+    void (*gated_activation_backward)(int32_t activation, const float *gate, const float *up,
+                                      const float *dout, float *dgate, float *dup, int64_t count);
 
     int64_t (*multiply_scratch)(void);
     void (*multiply)(const multiply_call *call);

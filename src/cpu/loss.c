@@ -43,7 +43,8 @@ balora_status cpu_loss_head(backend_queue *queue, const loss_head_rows *args) {
     STATUS_TRY(operand_check("loss_head", "terms", args->terms, rows, LOSS_COLUMNS, IN_F64));
     STATUS_TRY(indices_check("loss_head", "targets", args->targets, -1, vocabulary));
     if (vocabulary < 1 || vocabulary > INT32_MAX || args->top_k < 0 || !(args->temperature > 0))
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu loss_head: vocabulary %lld, top_k %lld, temperature %g",
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu loss_head: vocabulary %lld, top_k %lld, temperature %g",
                            (long long)vocabulary, (long long)args->top_k, (double)args->temperature);
     loss_call call = {.kernels = queue->kernels, .args = args};
     STATUS_TRY(scratch_threads(queue, loss_scratch(vocabulary), &call.scratch, &call.scratch_stride));
@@ -91,8 +92,8 @@ static balora_status check_spectral(const spectral_coefficients *args) {
     if (args->norm != BALORA_SVD_FROBENIUS && args->norm != BALORA_SVD_NUCLEAR)
         return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: unknown norm %d", slot, args->norm);
     if (args->top < 0 || args->top > args->eigenvalues.cols)
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: the first %lld of %lld values", slot, (long long)args->top,
-                           (long long)args->eigenvalues.cols);
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: the first %lld of %lld values", slot,
+                           (long long)args->top, (long long)args->eigenvalues.cols);
     return BALORA_OK;
 }
 

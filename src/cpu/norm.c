@@ -15,17 +15,21 @@ static void norm_rows(int64_t begin, int64_t end, int thread, void *user) {
     (void)thread;
     const norm_call *call = user;
     for (int64_t i = begin; i < end; i++)
-        call->kernels->rms_norm(view_row(call->x, i), view_data(call->weight), call->weight_offset, call->epsilon,
-                                view_row(call->y, i), call->x.cols);
+        call->kernels->rms_norm(view_row(call->x, i), view_data(call->weight), call->weight_offset,
+                                call->epsilon, view_row(call->y, i), call->x.cols);
 }
 
-balora_status cpu_rms_norm(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset, float epsilon,
-                           matrix_view y) {
+balora_status cpu_rms_norm(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
+                           float epsilon, matrix_view y) {
     STATUS_TRY(operand_check("rms_norm", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
     STATUS_TRY(operand_check("rms_norm", "weight", weight, 1, x.cols, IN_F32));
     STATUS_TRY(operand_check("rms_norm", "y", y, x.rows, x.cols, IN_F32));
-    norm_call call = {
-        .kernels = queue->kernels, .x = x, .weight = weight, .y = y, .weight_offset = weight_offset, .epsilon = epsilon};
+    norm_call call = {.kernels = queue->kernels,
+                      .x = x,
+                      .weight = weight,
+                      .y = y,
+                      .weight_offset = weight_offset,
+                      .epsilon = epsilon};
     parallel_for(x.rows, row_grain(x.cols), norm_rows, &call);
     return BALORA_OK;
 }
@@ -39,8 +43,9 @@ static void norm_backward_rows(int64_t begin, int64_t end, int thread, void *use
                                          call->x.cols);
 }
 
-balora_status cpu_rms_norm_backward(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
-                                    float epsilon, matrix_view dy, matrix_view dx, matrix_view dweight) {
+balora_status cpu_rms_norm_backward(backend_queue *queue, matrix_view x, matrix_view weight,
+                                    float weight_offset, float epsilon, matrix_view dy, matrix_view dx,
+                                    matrix_view dweight) {
     STATUS_TRY(operand_check("rms_norm_backward", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
     STATUS_TRY(operand_check("rms_norm_backward", "weight", weight, 1, x.cols, IN_F32));
     STATUS_TRY(operand_check("rms_norm_backward", "dy", dy, x.rows, x.cols, IN_F32));

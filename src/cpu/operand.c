@@ -50,26 +50,29 @@ balora_status operand_check(const char *slot, const char *name, matrix_view view
     if (view.buffer == NULL)
         return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s has no buffer", slot, name);
     if ((dtype_bit(view.dtype) & dtypes) == 0)
-        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s has dtype %d, which this operand cannot have", slot, name,
-                           view.dtype);
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s has dtype %d, which this operand cannot have",
+                           slot, name, view.dtype);
     if ((rows != ANY_SIZE && view.rows != rows) || (cols != ANY_SIZE && view.cols != cols))
         return status_fail(BALORA_ERROR_INTERNAL,
-                           "cpu %s: %s is [%lld, %lld]; expected [%lld, %lld], where -1 stands for any size", slot, name,
-                           (long long)view.rows, (long long)view.cols, (long long)rows, (long long)cols);
+                           "cpu %s: %s is [%lld, %lld]; expected [%lld, %lld], where -1 stands for any size",
+                           slot, name, (long long)view.rows, (long long)view.cols, (long long)rows,
+                           (long long)cols);
     if (!is_inside(view))
-        return status_fail(BALORA_ERROR_INTERNAL,
-                           "cpu %s: %s [%lld, %lld], ld %lld, dtype %d at byte %lld does not fit its buffer of %lld bytes",
-                           slot, name, (long long)view.rows, (long long)view.cols, (long long)view.ld, view.dtype,
-                           (long long)view.offset, (long long)view.buffer->bytes);
+        return status_fail(
+            BALORA_ERROR_INTERNAL,
+            "cpu %s: %s [%lld, %lld], ld %lld, dtype %d at byte %lld does not fit its buffer of %lld bytes",
+            slot, name, (long long)view.rows, (long long)view.cols, (long long)view.ld, view.dtype,
+            (long long)view.offset, (long long)view.buffer->bytes);
     return BALORA_OK;
 }
 
-balora_status indices_check(const char *slot, const char *name, matrix_view view, int64_t lowest, int64_t limit) {
+balora_status indices_check(const char *slot, const char *name, matrix_view view, int64_t lowest,
+                            int64_t limit) {
     const int32_t *values = view_i32(view);
     for (int64_t i = 0; i < view.cols; i++)
         if (values[i] < lowest || values[i] >= limit)
-            return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s[%lld] is %d; expected %lld to %lld", slot, name,
-                               (long long)i, values[i], (long long)lowest, (long long)limit - 1);
+            return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: %s[%lld] is %d; expected %lld to %lld", slot,
+                               name, (long long)i, values[i], (long long)lowest, (long long)limit - 1);
     return BALORA_OK;
 }
 

@@ -1,8 +1,9 @@
 /*
- * Attention of one sequence and key head, tile by tile with a running softmax (Dao et al., "FlashAttention", 2022).
+ * Attention of one sequence and key head, tile by tile with a running softmax (Dao et al., "FlashAttention",
+ * 2022).
  *
- * Keys and values are packed once for all query rows and heads of a call. Scores exist for one tile only. Row tiles
- * stop at the diagonal, so that masked scores are computed inside a register tile at most.
+ * Keys and values are packed once for all query rows and heads of a call. Scores exist for one tile only. Row
+ * tiles stop at the diagonal, so that masked scores are computed inside a register tile at most.
  */
 #include "cpu/simd/attention.h"
 #include "cpu/simd/symbols.h"
@@ -35,8 +36,8 @@ static void split_scratch(forward_scratch *out, float *memory, int64_t keys, int
     out->sums = out->scores + QUERY_BLOCK * KEY_BLOCK;
 }
 
-/* Turn one row of scores into weights, taking the row's running maximum, total and sums along. Columns outside
- * [begin, end) are masked; `width` columns are written. */
+/* Turn one row of scores into weights, taking the row's running maximum, total and sums along. Columns
+ * outside [begin, end) are masked; `width` columns are written. */
 static void soften_row(forward_scratch *s, int64_t row, int64_t begin, int64_t end, int64_t width) {
     float *scores = s->scores + row * KEY_BLOCK;
     for (int64_t j = 0; j < begin; j++)
@@ -66,8 +67,8 @@ static void soften_row(forward_scratch *s, int64_t row, int64_t begin, int64_t e
 
 /* Scores, softmax and weighted sums of the query block at row `query` against the keys [key, key + keys);
  * `base` is the first packed key. */
-static void forward_tile(const attention_item *item, forward_scratch *s, int64_t query, int64_t rows, int64_t key,
-                         int64_t keys, int64_t base) {
+static void forward_tile(const attention_item *item, forward_scratch *s, int64_t query, int64_t rows,
+                         int64_t key, int64_t keys, int64_t base) {
     int64_t dim = item->sizes.head_dim, window = item->sizes.window;
     int64_t first_tile = key > query ? (key - query) / TILE_ROWS * TILE_ROWS : 0;
     for (int64_t r = first_tile; r < rows; r += TILE_ROWS) {
@@ -92,7 +93,8 @@ static void forward_tile(const attention_item *item, forward_scratch *s, int64_t
     }
 }
 
-static void write_rows(const attention_item *item, const forward_scratch *s, int64_t head, int64_t query, int64_t rows) {
+static void write_rows(const attention_item *item, const forward_scratch *s, int64_t head, int64_t query,
+                       int64_t rows) {
     int64_t dim = item->sizes.head_dim;
     for (int64_t row = 0; row < rows; row++) {
         float *out = item->out + (query + row) * item->out_stride + head * dim;
@@ -110,7 +112,8 @@ void SIMD_SYMBOL(attention)(const attention_item *item, int64_t first, int64_t l
     int64_t base = first_visible(first, window);
     forward_scratch s;
     split_scratch(&s, item->scratch, last - base, dim);
-    tile_pack_transposed(s.keys, item->k + base * item->k_stride, item->k_stride, last - base, s.padded_keys, dim);
+    tile_pack_transposed(s.keys, item->k + base * item->k_stride, item->k_stride, last - base, s.padded_keys,
+                         dim);
     tile_pack(s.values, item->v + base * item->v_stride, item->v_stride, last - base, s.padded_keys, dim);
     for (int64_t head = 0; head < item->sizes.group; head++) {
         for (int64_t query = first; query < last; query += QUERY_BLOCK) {

@@ -13,14 +13,16 @@ SIMD_INLINE int64_t first_visible(int64_t query, int64_t window) {
 }
 
 /* Columns [*begin, *end) of the tile of keys [key, key + keys) that a query sees. */
-SIMD_INLINE void visible_keys(int64_t query, int64_t window, int64_t key, int64_t keys, int64_t *begin, int64_t *end) {
+SIMD_INLINE void visible_keys(int64_t query, int64_t window, int64_t key, int64_t keys, int64_t *begin,
+                              int64_t *end) {
     int64_t first = first_visible(query, window) - key, after = query + 1 - key;
     *begin = first > 0 ? first : 0;
     *end = after < keys ? after : keys;
 }
 
 /* out [QUERY_BLOCK, dim] = scale x, rows beyond x are 0. */
-SIMD_INLINE void copy_block(float *out, const float *x, int64_t stride, int64_t rows, int64_t dim, float scale) {
+SIMD_INLINE void copy_block(float *out, const float *x, int64_t stride, int64_t rows, int64_t dim,
+                            float scale) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t c = 0; c < dim; c++)
             out[row * dim + c] = x[row * stride + c] * scale;

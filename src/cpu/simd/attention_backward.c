@@ -10,10 +10,10 @@
 #include <math.h>
 
 typedef struct backward_scratch {
-    float *keys_t, *values_t; /* panels of k^T and v^T: [key panel][head_dim][TILE_COLUMNS] */
-    float *keys;              /* panels of k: [column panel][keys][TILE_COLUMNS] */
-    float *dk, *dv;           /* [keys, padded head_dim] */
-    float *query, *dout;      /* [QUERY_BLOCK, head_dim]; the queries scaled */
+    float *keys_t, *values_t;          /* panels of k^T and v^T: [key panel][head_dim][TILE_COLUMNS] */
+    float *keys;                       /* panels of k: [column panel][keys][TILE_COLUMNS] */
+    float *dk, *dv;                    /* [keys, padded head_dim] */
+    float *query, *dout;               /* [QUERY_BLOCK, head_dim]; the queries scaled */
     float *query_panels, *dout_panels; /* [column panel][QUERY_BLOCK][TILE_COLUMNS] */
     float *dq;                         /* [QUERY_BLOCK, padded head_dim] */
     float *weights, *slopes;           /* P and dS: [QUERY_BLOCK, KEY_BLOCK] */
@@ -88,7 +88,8 @@ static void backward_tile(const attention_item *item, const backward_scratch *s,
         }
         for (int64_t c = 0; c < padded_dim; c += TILE_COLUMNS)
             tile_multiply(seen, s->slopes + r * KEY_BLOCK, KEY_BLOCK, 1,
-                          s->keys + c * s->padded_keys + key * TILE_COLUMNS, s->dq + r * padded_dim + c, padded_dim, 1);
+                          s->keys + c * s->padded_keys + key * TILE_COLUMNS, s->dq + r * padded_dim + c,
+                          padded_dim, 1);
     }
     int64_t depth = rows - first_tile, at = first_tile * KEY_BLOCK;
     for (int64_t c = 0; c < padded_dim; c += TILE_COLUMNS) {
@@ -102,9 +103,11 @@ static void backward_tile(const attention_item *item, const backward_scratch *s,
     }
 }
 
-static void backward_block(const attention_item *item, backward_scratch *s, int64_t head, int64_t query, int64_t rows) {
+static void backward_block(const attention_item *item, backward_scratch *s, int64_t head, int64_t query,
+                           int64_t rows) {
     int64_t dim = item->sizes.head_dim, window = item->sizes.window;
-    copy_block(s->query, item->q + query * item->q_stride + head * dim, item->q_stride, rows, dim, item->sizes.scale);
+    copy_block(s->query, item->q + query * item->q_stride + head * dim, item->q_stride, rows, dim,
+               item->sizes.scale);
     copy_block(s->dout, item->dout + query * item->dout_stride + head * dim, item->dout_stride, rows, dim, 1);
     tile_pack(s->query_panels, s->query, dim, QUERY_BLOCK, QUERY_BLOCK, dim);
     tile_pack(s->dout_panels, s->dout, dim, QUERY_BLOCK, QUERY_BLOCK, dim);
@@ -118,7 +121,8 @@ static void backward_block(const attention_item *item, backward_scratch *s, int6
         s->dot[row] = (float)dot;
     }
     int64_t end = query + rows;
-    for (int64_t key = first_visible(query, window) / TILE_MULTIPLE * TILE_MULTIPLE; key < end; key += KEY_BLOCK)
+    for (int64_t key = first_visible(query, window) / TILE_MULTIPLE * TILE_MULTIPLE; key < end;
+         key += KEY_BLOCK)
         backward_tile(item, s, head, query, rows, key, end - key < KEY_BLOCK ? end - key : KEY_BLOCK);
     for (int64_t row = 0; row < rows; row++) {
         float *dq = item->dq + (query + row) * item->dq_stride + head * dim;
@@ -137,7 +141,8 @@ void SIMD_SYMBOL(attention_backward)(const attention_item *item) {
     memset(s.dk, 0, (size_t)(2 * s.padded_keys * s.padded_dim) * sizeof(float));
     for (int64_t head = 0; head < item->sizes.group; head++)
         for (int64_t query = 0; query < length; query += QUERY_BLOCK)
-            backward_block(item, &s, head, query, length - query < QUERY_BLOCK ? length - query : QUERY_BLOCK);
+            backward_block(item, &s, head, query,
+                           length - query < QUERY_BLOCK ? length - query : QUERY_BLOCK);
     for (int64_t row = 0; row < length; row++) {
         memcpy(item->dk + row * item->dk_stride, s.dk + row * s.padded_dim, (size_t)dim * sizeof(float));
         memcpy(item->dv + row * item->dv_stride, s.dv + row * s.padded_dim, (size_t)dim * sizeof(float));

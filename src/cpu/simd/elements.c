@@ -85,21 +85,18 @@ void SIMD_SYMBOL(scale_add)(float alpha, const float *x, float beta, float *y, i
         y[i] = alpha * x[i] + beta * y[i];
 }
 
-/* Squares and sums in double: a float's square may overflow, and its rounding would show in a sum of large terms. */
+/* Squares and sums in double: a float's square may overflow, and its rounding would show in a sum of large
+ * terms. */
 double SIMD_SYMBOL(sum_squares)(const float *x, int64_t count) {
-    typedef double wide_vector __attribute__((vector_size(8 * SIMD_WIDTH)));
-    wide_vector even = {0}, odd = {0};
+    dvector sums[4] = {{0}, {0}, {0}, {0}};
     int64_t i = 0;
     for (; i + 2 * SIMD_WIDTH <= count; i += 2 * SIMD_WIDTH) {
-        wide_vector a = __builtin_convertvector(vector_load(x + i), wide_vector);
-        wide_vector b = __builtin_convertvector(vector_load(x + i + SIMD_WIDTH), wide_vector);
-        even += a * a;
-        odd += b * b;
+        for (int part = 0; part < 4; part++) {
+            dvector wide = dvector_load(x + i + part * SIMD_WIDTH / 2);
+            sums[part] += wide * wide;
+        }
     }
-    even += odd;
-    double total = 0;
-    for (int lane = 0; lane < SIMD_WIDTH; lane++)
-        total += even[lane];
+    double total = dvector_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
     for (; i < count; i++)
         total += (double)x[i] * (double)x[i];
     return total;
@@ -111,7 +108,8 @@ void SIMD_SYMBOL(add_to_double)(double *sum, const float *x, int64_t count) {
 }
 
 /* The order of operations is torch.optim.AdamW's. */
-SIMD_INLINE void adamw_vector(const adamw_factors *f, vector *parameter, vector gradient, vector *first, vector *second) {
+SIMD_INLINE void adamw_vector(const adamw_factors *f, vector *parameter, vector gradient, vector *first,
+                              vector *second) {
     vector g = gradient * f->scale;
     *first += (g - *first) * f->first;
     *second = *second * f->beta2 + f->second * g * g;
@@ -122,12 +120,13 @@ SIMD_INLINE void adamw_vector(const adamw_factors *f, vector *parameter, vector 
     *parameter = *parameter * f->keep - f->step_size * *first / denominator;
 }
 
-void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient, float *first_moment,
-                        float *second_moment, int64_t count) {
+void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient,
+                        float *first_moment, float *second_moment, int64_t count) {
     for (int64_t i = 0; i < count; i += SIMD_WIDTH) {
         int64_t rest = count - i;
         if (rest >= SIMD_WIDTH) {
-            vector p = vector_load(parameter + i), m = vector_load(first_moment + i), v = vector_load(second_moment + i);
+            vector p = vector_load(parameter + i), m = vector_load(first_moment + i),
+                   v = vector_load(second_moment + i);
             adamw_vector(factors, &p, vector_load(gradient + i), &m, &v);
             vector_store(parameter + i, p);
             vector_store(first_moment + i, m);

@@ -1,8 +1,8 @@
 /*
  * One row of the loss head: log-sum-exps, terms, and the gradient in place of the logits.
  *
- * Exponentials are kept in scratch and used again for the gradient. Sums run in float over blocks and are carried in
- * double, so that a row of 150,000 logits is as exact as one of 100.
+ * Exponentials are kept in scratch and used again for the gradient. Sums run in float over blocks and are
+ * carried in double, so that a row of 150,000 logits is as exact as one of 100.
  */
 #include "backend/ops.h"
 #include "cpu/simd/symbols.h"
@@ -32,8 +32,10 @@ SIMD_INLINE vector load_logits(const float *x, int64_t count) {
     return vector_load(whole);
 }
 
-/* out = e^(scale (x - highest)), padded with 0 to whole vectors; returns their sum, and that of their squares. */
-static double exponentials(float *out, const float *x, float highest, float scale, int64_t count, double *squares) {
+/* out = e^(scale (x - highest)), padded with 0 to whole vectors; returns their sum, and that of their
+ * squares. */
+static double exponentials(float *out, const float *x, float highest, float scale, int64_t count,
+                           double *squares) {
     double total = 0, total_squares = 0;
     for (int64_t start = 0; start < count; start += BLOCK) {
         int64_t end = start + BLOCK < count ? start + BLOCK : count;
@@ -69,8 +71,8 @@ static double negative_entropy(const float *e, const float *x, float highest, fl
 }
 
 /*
- * KL(p || q) as the sum of p (e^t - 1 - t), t = ln q - ln p: no term is negative, none cancels, and an error in a
- * log-sum-exp enters by its square only. Equal rows give exactly 0.
+ * KL(p || q) as the sum of p (e^t - 1 - t), t = ln q - ln p: no term is negative, none cancels, and an error
+ * in a log-sum-exp enters by its square only. Equal rows give exactly 0.
  */
 SIMD_INLINE vector divergence_term(vector p, vector q, vector t) {
     vector series = 1.0f + t * (1.0f / 8);
@@ -84,37 +86,18 @@ SIMD_INLINE vector divergence_term(vector p, vector q, vector t) {
     return vector_select((t > -0.4f) & (t < 0.4f), near, far);
 }
 
-/* A distribution over the row: e / total, total = the sum of e^(scale (x - highest)). */
+/* A distribution over the row: total = the sum of e^(scale (x - highest)). */
 typedef struct distribution {
-    const float *logits;
-    const float *exponentials;
     float highest, scale;
     double total;
 } distribution;
 
-static double divergence(const distribution *teacher, const distribution *student, int64_t count) {
-    float p_share = (float)(1 / teacher->total), q_share = (float)(1 / student->total);
-    double student_log = (double)student->highest * (double)student->scale + log(student->total);
-    double teacher_log = (double)teacher->highest * (double)teacher->scale + log(teacher->total);
-    float shift = (float)(student_log - teacher_log);
-    double total = 0;
-    for (int64_t start = 0; start < count; start += BLOCK) {
-        int64_t end = start + BLOCK < count ? start + BLOCK : count;
-        vector sum = {0};
-        for (int64_t i = start; i < end; i += SIMD_WIDTH) {
-            vector p = vector_load(teacher->exponentials + i) * p_share;
-            vector q = vector_load(student->exponentials + i) * q_share;
-            int64_t rest = count - i;
-            vector s = rest >= SIMD_WIDTH ? vector_load(student->logits + i) : vector_load_part(student->logits + i, rest);
-            vector t = rest >= SIMD_WIDTH ? vector_load(teacher->logits + i) : vector_load_part(teacher->logits + i, rest);
-            sum += divergence_term(p, q, (s - t) * student->scale - shift);
-        }
-        total += vector_sum(sum);
-    }
-    return total;
+static double log_of_sum(const distribution *x) {
+    return (double)x->highest * (double)x->scale + log(x->total);
 }
 
-/* --- the top K -------------------------------------------------------------------------------------------------- */
+/* --- the top K
+ * -------------------------------------------------------------------------------------------------- */
 
 /* A heap whose root is the smallest of the largest values so far; of equals the later one goes first. */
 typedef struct top_heap {
@@ -157,12 +140,12 @@ static void replace_root(top_heap *heap, float value, int64_t place) {
     sift_down(heap, 0);
 }
 
-SIMD_INLINE int any_above(vector x, float limit) {
-    ivector above = x > limit;
-    int32_t any = 0;
-    for (int i = 0; i < SIMD_WIDTH; i++)
-        any |= above[i];
-    return any;
+#define SCAN (4 * SIMD_WIDTH) /* elements that are compared at a time */
+
+SIMD_INLINE int any_above(const float *x, float limit) {
+    vector first = vector_max(vector_load(x), vector_load(x + SIMD_WIDTH));
+    vector second = vector_max(vector_load(x + 2 * SIMD_WIDTH), vector_load(x + 3 * SIMD_WIDTH));
+    return vector_any(vector_max(first, second) > limit);
 }
 
 /* Fill the heap with the `size` largest of x. */
@@ -175,23 +158,19 @@ static void find_top(top_heap *heap, const float *x, int64_t count) {
         sift_down(heap, i);
     int64_t i = heap->size;
     while (i < count) {
-        if (i + SIMD_WIDTH <= count && !any_above(vector_load(x + i), heap->values[0])) {
-            i += SIMD_WIDTH;
+        if (i + SCAN <= count && !any_above(x + i, heap->values[0])) {
+            i += SCAN;
             continue;
         }
-        int64_t end = i + SIMD_WIDTH < count ? i + SIMD_WIDTH : count;
+        int64_t end = i + SCAN < count ? i + SCAN : count;
         for (; i < end; i++)
             if (x[i] > heap->values[0])
                 replace_root(heap, x[i], i);
     }
 }
 
-/* --- the row ----------------------------------------------------------------------------------------------------- */
-
-typedef struct row_scratch {
-    float *student, *teacher; /* exponentials */
-    top_heap top;
-} row_scratch;
+/* --- the row
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* Sum of q ln q over the heap's softmax; the heap's values become q (ln q - that sum), its derivative. */
 static double top_diversity(top_heap *top) {
@@ -220,114 +199,146 @@ static double is_first_highest(const float *x, int32_t target, float highest) {
     return 1;
 }
 
-/* Gradient of a row: task (p1 - [target]), consistency (q - p) and, over the whole vocabulary, diversity. */
-typedef struct row_gradient {
-    float task;            /* multiplies e^(x - highest) */
-    float student;         /* multiplies the student's exponentials at temperature T */
-    float teacher;         /* multiplies the teacher's exponentials */
-    float diversity;       /* multiplies e^(x - highest) (x - highest - diversity_base) */
-    float diversity_base;
-} row_gradient;
+/* What the last pass over a row needs. */
+typedef struct row_pass {
+    float *logits;
+    const float *teacher_logits;
+    const float *student, *teacher; /* exponentials at temperature T */
+    int64_t count;
+    int power;     /* e^(x - highest) is 1: the student's exponential, 2: its square, 0: to be computed */
+    float highest; /* of the logits */
+    float p_share, q_share;               /* turn exponentials into probabilities */
+    float scale, shift;                   /* ln q - ln p = scale (x - teacher's x) - shift */
+    float task;                           /* the gradient's factor of e^(x - highest) */
+    float student_weight, teacher_weight; /* ... of the exponentials at temperature T */
+    float diversity, diversity_base;      /* ... of e^(x - highest) (x - highest - diversity_base) */
+} row_pass;
 
-SIMD_INLINE vector gradient_vector(const row_gradient *g, vector x, vector one, vector student, vector teacher) {
-    vector sum = one * g->task + (student * g->student - teacher * g->teacher);
-    if (g->diversity != 0)
-        sum += vector_select(one == 0.0f, one, one * g->diversity * (x - g->diversity_base));
+SIMD_INLINE vector gradient_vector(const row_pass *pass, vector x, vector student, vector teacher) {
+    vector above = x - pass->highest, one = student;
+    if (pass->power == 2)
+        one = student * student;
+    else if (pass->power == 0)
+        one = vector_exp(above);
+    vector sum = one * pass->task + (student * pass->student_weight - teacher * pass->teacher_weight);
+    if (pass->diversity != 0)
+        sum += vector_select(one == 0.0f, one, one * pass->diversity * (above - pass->diversity_base));
     return sum;
 }
 
-/* `power` says how e^(x - highest) follows from the exponentials at temperature T: 1: the same, 2: their square,
- * 0: computed again. */
-static void write_gradient(const loss_row *row, const row_gradient *g, float highest, int power,
-                           const row_scratch *scratch) {
-    for (int64_t i = 0; i < row->vocabulary; i += SIMD_WIDTH) {
-        int64_t rest = row->vocabulary - i;
-        vector x = load_logits(row->logits + i, rest) - highest;
-        vector student = vector_load(scratch->student + i), one = student, teacher = {0};
-        if (power == 2)
-            one = student * student;
-        else if (power == 0)
-            one = vector_exp(x);
-        if (g->teacher != 0)
-            teacher = vector_load(scratch->teacher + i);
-        vector sum = gradient_vector(g, x, one, student, teacher);
-        if (rest >= SIMD_WIDTH)
-            vector_store(row->logits + i, sum);
-        else
-            vector_store_part(row->logits + i, sum, rest);
+/* Sum KL(p || q) and write the gradient in place of the logits; `consistent` and `gradient` are constants. */
+SIMD_INLINE double run_pass(const row_pass *pass, int consistent, int gradient) {
+    double total = 0;
+    for (int64_t start = 0; start < pass->count; start += BLOCK) {
+        int64_t end = start + BLOCK < pass->count ? start + BLOCK : pass->count;
+        vector sum = {0};
+        for (int64_t i = start; i < end; i += SIMD_WIDTH) {
+            int64_t rest = pass->count - i;
+            vector x = load_logits(pass->logits + i, rest), student = vector_load(pass->student + i),
+                   teacher = {0};
+            if (consistent) {
+                teacher = vector_load(pass->teacher + i);
+                vector t = (x - load_logits(pass->teacher_logits + i, rest)) * pass->scale - pass->shift;
+                sum += divergence_term(teacher * pass->p_share, student * pass->q_share,
+                                       t); /* 0 in the padding */
+            }
+            if (!gradient)
+                continue;
+            vector slope = gradient_vector(pass, x, student, teacher);
+            if (rest >= SIMD_WIDTH)
+                vector_store(pass->logits + i, slope);
+            else
+                vector_store_part(pass->logits + i, slope, rest);
+        }
+        total += vector_sum(sum);
     }
+    return total;
 }
 
-/* The consistency term, leaving the teacher's exponentials in scratch. */
-static void consistency_term(const loss_row *row, const distribution *student, row_scratch *scratch, row_gradient *g) {
-    float temperature = row->temperature;
-    distribution teacher = {.logits = row->teacher, .exponentials = scratch->teacher, .scale = student->scale};
+static double last_pass(const row_pass *pass, int gradient) {
+    if (pass->teacher_logits != NULL)
+        return gradient ? run_pass(pass, 1, 1) : run_pass(pass, 1, 0);
+    return gradient ? run_pass(pass, 0, 1) : 0;
+}
+
+/* The teacher's exponentials, and the factors of the consistency term. */
+static void meet_teacher(const loss_row *row, const distribution *student, float *exponentials_out,
+                         row_pass *pass) {
+    distribution teacher = {.scale = student->scale, .highest = highest_of(row->teacher, row->vocabulary)};
     double unused;
-    teacher.highest = highest_of(row->teacher, row->vocabulary);
-    teacher.total = exponentials(scratch->teacher, row->teacher, teacher.highest, teacher.scale, row->vocabulary, &unused);
-    double divergence_value = divergence(&teacher, student, row->vocabulary);
-    row->terms[LOSS_CONSISTENCY] = (double)temperature * (double)temperature * divergence_value;
-    double weight = (double)row->consistency_weight * (double)temperature;
-    g->student = (float)(weight / student->total);
-    g->teacher = (float)(weight / teacher.total);
+    teacher.total = exponentials(exponentials_out, row->teacher, teacher.highest, teacher.scale,
+                                 row->vocabulary, &unused);
+    pass->teacher_logits = row->teacher;
+    pass->teacher = exponentials_out;
+    pass->p_share = (float)(1 / teacher.total);
+    pass->q_share = (float)(1 / student->total);
+    pass->shift = (float)(log_of_sum(student) - log_of_sum(&teacher));
+    double weight = (double)row->consistency_weight * (double)row->temperature;
+    pass->student_weight = (float)(weight / student->total);
+    pass->teacher_weight = (float)(weight / teacher.total);
+}
+
+/* The diversity term over the whole vocabulary. */
+static void spread_over_all(const loss_row *row, double total, float *again, row_pass *pass) {
+    const float *ones = pass->student;
+    if (pass->power != 1) {
+        double unused;
+        exponentials(again, row->logits, pass->highest, 1, row->vocabulary, &unused);
+        ones = again;
+    }
+    double value = negative_entropy(ones, row->logits, pass->highest, 1, total, row->vocabulary);
+    row->terms[LOSS_DIVERSITY] = value;
+    pass->diversity = (float)((double)row->diversity_weight / total);
+    pass->diversity_base = (float)(value + log(total));
 }
 
 void SIMD_SYMBOL(loss_row)(const loss_row *row) {
     int64_t count = row->vocabulary, padded = loss_scratch(count) / 4;
-    row_scratch scratch = {row->scratch, row->scratch + padded, {row->scratch + 2 * padded, NULL, 0}};
-    scratch.top.places = (int32_t *)(row->scratch + 3 * padded);
+    float *student_part = row->scratch, *teacher_part = student_part + padded,
+          *top_part = teacher_part + padded;
+    top_heap top = {top_part, (int32_t *)(top_part + padded), 0};
     float *x = row->logits;
-    row_gradient gradient = {0};
     memset(row->terms, 0, LOSS_COLUMNS * sizeof *row->terms);
 
     int consistent = row->regularized && row->teacher != NULL;
     float temperature = consistent ? row->temperature : 1;
-    int power = temperature == 1.0f ? 1 : temperature == 2.0f ? 2 : 0;
-    float highest = highest_of(x, count);
-    double squares;
-    distribution student = {x, scratch.student, highest, 1 / temperature, 0};
-    double total = 0; /* of e^(x - highest) */
-    if (power == 0) {
-        total = exponentials(scratch.student, x, highest, 1, count, &squares);
-        student.total = exponentials(scratch.student, x, highest, student.scale, count, &squares);
-    } else {
-        student.total = exponentials(scratch.student, x, highest, student.scale, count, &squares);
-        total = power == 2 ? squares : student.total;
-    }
+    distribution student = {.highest = highest_of(x, count), .scale = 1 / temperature};
+    row_pass pass = {.logits = x,
+                     .student = student_part,
+                     .count = count,
+                     .power = temperature == 1.0f   ? 1
+                              : temperature == 2.0f ? 2
+                                                    : 0,
+                     .highest = student.highest,
+                     .scale = student.scale};
+    double total, squares; /* total: of e^(x - highest) */
+    total = pass.power == 0 ? exponentials(student_part, x, student.highest, 1, count, &squares) : 0;
+    student.total = exponentials(student_part, x, student.highest, student.scale, count, &squares);
+    if (pass.power != 0)
+        total = pass.power == 2 ? squares : student.total;
 
     if (row->target >= 0) {
-        row->terms[LOSS_TASK] = log(total) + ((double)highest - (double)x[row->target]);
-        row->terms[LOSS_CORRECT] = is_first_highest(x, row->target, highest);
-        gradient.task = (float)((double)row->task_weight / total);
+        row->terms[LOSS_TASK] = log(total) + ((double)student.highest - (double)x[row->target]);
+        row->terms[LOSS_CORRECT] = is_first_highest(x, row->target, student.highest);
+        pass.task = (float)((double)row->task_weight / total);
     }
     if (consistent)
-        consistency_term(row, &student, &scratch, &gradient);
-    int whole = row->top_k == 0 || row->top_k >= count;
-    if (row->regularized && !whole) {
-        scratch.top.size = row->top_k;
-        find_top(&scratch.top, x, count);
-        row->terms[LOSS_DIVERSITY] = top_diversity(&scratch.top);
+        meet_teacher(row, &student, teacher_part, &pass);
+    if (row->regularized && row->top_k > 0 && row->top_k < count) {
+        top.size = row->top_k;
+        find_top(&top, x, count);
+        row->terms[LOSS_DIVERSITY] = top_diversity(&top);
     } else if (row->regularized) {
-        const float *ones = scratch.student;
-        double value;
-        if (power == 1) {
-            value = negative_entropy(ones, x, highest, 1, total, count);
-        } else {
-            float *again = scratch.top.values;
-            double total_again = exponentials(again, x, highest, 1, count, &squares);
-            value = negative_entropy(again, x, highest, 1, total_again, count);
-        }
-        row->terms[LOSS_DIVERSITY] = value;
-        gradient.diversity = (float)((double)row->diversity_weight / total);
-        gradient.diversity_base = (float)(value + log(total));
+        spread_over_all(row, total, top_part, &pass);
     }
+    double divergence = last_pass(&pass, row->gradient);
+    row->terms[LOSS_CONSISTENCY] = consistent ? (double)temperature * (double)temperature * divergence : 0;
     if (!row->gradient)
         return;
-    write_gradient(row, &gradient, highest, power, &scratch);
     if (row->target >= 0)
         x[row->target] -= row->task_weight;
-    for (int64_t i = 0; i < scratch.top.size; i++)
-        x[scratch.top.places[i]] += row->diversity_weight * scratch.top.values[i];
+    for (int64_t i = 0; i < top.size; i++)
+        x[top.places[i]] += row->diversity_weight * top.values[i];
 }
 
 double SIMD_SYMBOL(entropy)(const float *logits, float temperature, int64_t count) {

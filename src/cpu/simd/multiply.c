@@ -1,6 +1,6 @@
 /*
- * A single-precision matrix product of one thread: blocks of the right operand are packed into panels that stay in
- * the second cache, the left operand is read in place, register tiles run over both.
+ * A single-precision matrix product of one thread: blocks of the right operand are packed into panels that
+ * stay in the second cache, the left operand is read in place, register tiles run over both.
  */
 #include "cpu/simd/symbols.h"
 #include "cpu/simd/tile.h"
@@ -17,8 +17,8 @@ SIMD_INLINE int64_t smaller(int64_t a, int64_t b) {
 }
 
 /* c [rows, TILE_COLUMNS] = alpha a panel + beta c; `rows` is a constant of the caller. */
-SIMD_INLINE void finish_rows(int rows, const vector *left, const vector *right, float *c, int64_t c_stride, float alpha,
-                             float beta) {
+SIMD_INLINE void finish_rows(int rows, const vector *left, const vector *right, float *c, int64_t c_stride,
+                             float alpha, float beta) {
     if (beta == 0) {
         for (int r = 0; r < rows; r++) {
             vector_store(c + r * c_stride, alpha * left[r]);
@@ -47,13 +47,14 @@ SIMD_INLINE void finish_part(int rows, const vector *left, const vector *right, 
 }
 
 /* The rows of the left operand at `a` against every panel of a block. */
-SIMD_INLINE void multiply_rows(int rows, const multiply_call *call, const float *a, const float *panels, int64_t depth,
-                               float *c, int64_t columns, float beta) {
+SIMD_INLINE void multiply_rows(int rows, const multiply_call *call, const float *a, const float *panels,
+                               int64_t depth, float *c, int64_t columns, float beta) {
     for (int64_t j = 0; j < columns; j += TILE_COLUMNS) {
         vector left[TILE_ROWS], right[TILE_ROWS];
         for (int r = 0; r < rows; r++)
             __builtin_prefetch(c + r * call->c_stride + j, 1);
-        tile_sum(rows, depth, a, call->left_row_stride, call->left_depth_stride, panels + j * depth, left, right);
+        tile_sum(rows, depth, a, call->left_row_stride, call->left_depth_stride, panels + j * depth, left,
+                 right);
         if (columns - j >= TILE_COLUMNS)
             finish_rows(rows, left, right, c + j, call->c_stride, call->alpha, beta);
         else
@@ -61,16 +62,18 @@ SIMD_INLINE void multiply_rows(int rows, const multiply_call *call, const float 
     }
 }
 
-static void multiply_block(const multiply_call *call, const float *a, const float *panels, int64_t depth, float *c,
-                           int64_t columns, float beta) {
+static void multiply_block(const multiply_call *call, const float *a, const float *panels, int64_t depth,
+                           float *c, int64_t columns, float beta) {
     int64_t i = 0;
     for (; i + TILE_ROWS <= call->rows; i += TILE_ROWS)
-        multiply_rows(TILE_ROWS, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride, columns,
-                      beta);
+        multiply_rows(TILE_ROWS, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride,
+                      columns, beta);
     for (; i + 4 <= call->rows; i += 4)
-        multiply_rows(4, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride, columns, beta);
+        multiply_rows(4, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride, columns,
+                      beta);
     for (; i < call->rows; i++)
-        multiply_rows(1, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride, columns, beta);
+        multiply_rows(1, call, a + i * call->left_row_stride, panels, depth, c + i * call->c_stride, columns,
+                      beta);
 }
 
 void SIMD_SYMBOL(multiply)(const multiply_call *call) {
@@ -79,13 +82,13 @@ void SIMD_SYMBOL(multiply)(const multiply_call *call) {
         for (int64_t k = 0; k == 0 || k < call->depth; k += DEPTH_BLOCK) {
             int64_t depth = smaller(DEPTH_BLOCK, call->depth - k);
             if (call->right_transposed)
-                tile_pack_transposed(call->scratch, call->right + column * call->right_stride + k, call->right_stride,
-                                     columns, round_up(columns, TILE_COLUMNS), depth);
+                tile_pack_transposed(call->scratch, call->right + column * call->right_stride + k,
+                                     call->right_stride, columns, round_up(columns, TILE_COLUMNS), depth);
             else
-                tile_pack(call->scratch, call->right + k * call->right_stride + column, call->right_stride, depth,
-                          depth, columns);
-            multiply_block(call, call->left + k * call->left_depth_stride, call->scratch, depth, call->c + column,
-                           columns, k == 0 ? call->beta : 1);
+                tile_pack(call->scratch, call->right + k * call->right_stride + column, call->right_stride,
+                          depth, depth, columns);
+            multiply_block(call, call->left + k * call->left_depth_stride, call->scratch, depth,
+                           call->c + column, columns, k == 0 ? call->beta : 1);
         }
     }
 }

@@ -64,8 +64,8 @@ void SIMD_SYMBOL(rope)(float *x, const float *table, int64_t heads, int64_t head
 }
 
 /*
- * Both activations are g sigmoid(u(g)): u = g for SiLU; for GELU in its tanh form, tanh being a shifted sigmoid,
- * u = 2 sqrt(2 / pi) (g + 0.044715 g^3). Their derivative is s + g s (1 - s) u'.
+ * Both activations are g sigmoid(u(g)): u = g for SiLU; for GELU in its tanh form, tanh being a shifted
+ * sigmoid, u = 2 sqrt(2 / pi) (g + 0.044715 g^3). Their derivative is s + g s (1 - s) u'.
  */
 #define GELU_LINEAR 1.5957691216057308f
 #define GELU_CUBIC  (GELU_LINEAR * 0.044715f)
@@ -84,18 +84,21 @@ SIMD_INLINE void gated_row(int gelu, const float *gate, const float *up, float *
         vector_store(out + i, gated_vector(gelu, vector_load(gate + i), vector_load(up + i)));
     if (i < count)
         vector_store_part(
-            out + i, gated_vector(gelu, vector_load_part(gate + i, count - i), vector_load_part(up + i, count - i)),
+            out + i,
+            gated_vector(gelu, vector_load_part(gate + i, count - i), vector_load_part(up + i, count - i)),
             count - i);
 }
 
-void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const float *up, float *out, int64_t count) {
+void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const float *up, float *out,
+                                   int64_t count) {
     if (activation == ACTIVATION_SILU)
         gated_row(0, gate, up, out, count);
     else
         gated_row(1, gate, up, out, count);
 }
 
-SIMD_INLINE void gated_backward_vector(int gelu, vector gate, vector up, vector dout, vector *dgate, vector *dup) {
+SIMD_INLINE void gated_backward_vector(int gelu, vector gate, vector up, vector dout, vector *dgate,
+                                       vector *dup) {
     vector s = vector_sigmoid(activation_argument(gelu, gate));
     vector slope = gelu ? GELU_LINEAR + 3.0f * GELU_CUBIC * (gate * gate) : vector_all(1.0f);
     vector tail = s * (1.0f - s);
@@ -105,12 +108,13 @@ SIMD_INLINE void gated_backward_vector(int gelu, vector gate, vector up, vector 
     *dup = dout * gate * s;
 }
 
-SIMD_INLINE void gated_backward_row(int gelu, const float *gate, const float *up, const float *dout, float *dgate,
-                                    float *dup, int64_t count) {
+SIMD_INLINE void gated_backward_row(int gelu, const float *gate, const float *up, const float *dout,
+                                    float *dgate, float *dup, int64_t count) {
     vector dg, du;
     int64_t i = 0;
     for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
-        gated_backward_vector(gelu, vector_load(gate + i), vector_load(up + i), vector_load(dout + i), &dg, &du);
+        gated_backward_vector(gelu, vector_load(gate + i), vector_load(up + i), vector_load(dout + i), &dg,
+                              &du);
         vector_store(dgate + i, dg);
         vector_store(dup + i, du);
     }
@@ -123,8 +127,8 @@ SIMD_INLINE void gated_backward_row(int gelu, const float *gate, const float *up
     vector_store_part(dup + i, du, rest);
 }
 
-void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up, const float *dout,
-                                            float *dgate, float *dup, int64_t count) {
+void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up,
+                                            const float *dout, float *dgate, float *dup, int64_t count) {
     if (activation == ACTIVATION_SILU)
         gated_backward_row(0, gate, up, dout, dgate, dup, count);
     else

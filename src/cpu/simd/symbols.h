@@ -11,8 +11,8 @@ void SIMD_SYMBOL(narrow)(void *out, int32_t dtype, const float *in, int64_t coun
 void SIMD_SYMBOL(scale_add)(float alpha, const float *x, float beta, float *y, int64_t count);
 double SIMD_SYMBOL(sum_squares)(const float *x, int64_t count);
 void SIMD_SYMBOL(add_to_double)(double *sum, const float *x, int64_t count);
-void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient, float *first_moment,
-                        float *second_moment, int64_t count);
+void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient,
+                        float *first_moment, float *second_moment, int64_t count);
 
 /* rows.c */
 void SIMD_SYMBOL(rms_norm)(const float *x, const float *weight, float weight_offset, float epsilon, float *y,
@@ -20,9 +20,10 @@ void SIMD_SYMBOL(rms_norm)(const float *x, const float *weight, float weight_off
 void SIMD_SYMBOL(rms_norm_backward)(const float *x, const float *weight, float weight_offset, float epsilon,
                                     const float *dy, float *dx, double *dweight, int64_t count);
 void SIMD_SYMBOL(rope)(float *x, const float *table, int64_t heads, int64_t head_dim, int inverse);
-void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const float *up, float *out, int64_t count);
-void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up, const float *dout,
-                                            float *dgate, float *dup, int64_t count);
+void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const float *up, float *out,
+                                   int64_t count);
+void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up,
+                                            const float *dout, float *dgate, float *dup, int64_t count);
 
 /* multiply.c */
 int64_t SIMD_SYMBOL(multiply_scratch)(void);

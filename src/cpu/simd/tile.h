@@ -1,8 +1,8 @@
 /*
  * The register tile of a matrix product: up to TILE_ROWS x TILE_COLUMNS sums held in registers.
  *
- * The right operand is packed in panels of TILE_COLUMNS columns, [depth, TILE_COLUMNS]; the left one is read in place
- * with any two strides, so that its transpose needs no packing.
+ * The right operand is packed in panels of TILE_COLUMNS columns, [depth, TILE_COLUMNS]; the left one is read
+ * in place with any two strides, so that its transpose needs no packing.
  */
 #ifndef CPU_SIMD_TILE_H
 #define CPU_SIMD_TILE_H
@@ -17,7 +17,8 @@
 #endif
 #define TILE_COLUMNS (2 * SIMD_WIDTH)
 
-_Static_assert(TILE_MULTIPLE % TILE_ROWS == 0 && TILE_MULTIPLE % TILE_COLUMNS == 0, "tiles must fill a block");
+_Static_assert(TILE_MULTIPLE % TILE_ROWS == 0 && TILE_MULTIPLE % TILE_COLUMNS == 0,
+               "tiles must fill a block");
 
 SIMD_INLINE int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -59,8 +60,8 @@ SIMD_INLINE void tile_multiply(int64_t depth, const float *a, int64_t row_stride
 }
 
 /* Panels of x^T: out[panel][column of x][TILE_COLUMNS rows of x]; rows from `rows` to `padded` are 0. */
-SIMD_INLINE void tile_pack_transposed(float *out, const float *x, int64_t stride, int64_t rows, int64_t padded,
-                                      int64_t columns) {
+SIMD_INLINE void tile_pack_transposed(float *out, const float *x, int64_t stride, int64_t rows,
+                                      int64_t padded, int64_t columns) {
     for (int64_t row = 0; row < padded; row++) {
         float *to = out + row / TILE_COLUMNS * TILE_COLUMNS * columns + row % TILE_COLUMNS;
         const float *from = x + row * stride;
@@ -70,7 +71,8 @@ SIMD_INLINE void tile_pack_transposed(float *out, const float *x, int64_t stride
 }
 
 /* Panels of x: out[panel of columns][row][TILE_COLUMNS]; rows and columns beyond x are 0. */
-SIMD_INLINE void tile_pack(float *out, const float *x, int64_t stride, int64_t rows, int64_t padded, int64_t columns) {
+SIMD_INLINE void tile_pack(float *out, const float *x, int64_t stride, int64_t rows, int64_t padded,
+                           int64_t columns) {
     for (int64_t start = 0; start < columns; start += TILE_COLUMNS) {
         int64_t width = columns - start < TILE_COLUMNS ? columns - start : TILE_COLUMNS;
         for (int64_t row = 0; row < padded; row++, out += TILE_COLUMNS) {

@@ -1,12 +1,14 @@
 /*
  * Vectors of the instruction set that a file is compiled for.
  *
- * Every file of this folder is compiled once per instruction set from the same source; the flags decide the width.
- * SIMD_SYMBOL gives each copy names of its own. Only the vector extensions that gcc and clang share are used.
+ * Every file of this folder is compiled once per instruction set from the same source; the flags decide the
+ * width. SIMD_SYMBOL gives each copy names of its own. Arithmetic uses the vector extensions that gcc and
+ * clang share, and intrinsics for the three operations that those lack.
  */
 #ifndef CPU_SIMD_VECTOR_H
 #define CPU_SIMD_VECTOR_H
 
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -27,6 +29,10 @@ typedef float vector __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef int32_t ivector __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef uint32_t uvector __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef uint16_t hvector __attribute__((vector_size(2 * SIMD_WIDTH)));
+
+/* Doubles: half as many in a register. */
+typedef double dvector __attribute__((vector_size(4 * SIMD_WIDTH)));
+typedef float half_vector __attribute__((vector_size(2 * SIMD_WIDTH), aligned(4), may_alias));
 
 /* The same without an alignment of their own, for memory. */
 typedef float loose_vector __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
@@ -57,14 +63,62 @@ SIMD_INLINE void vector_store_part(float *to, vector x, int64_t count) {
     memcpy(to, whole, (size_t)count * sizeof *to);
 }
 
+/* SIMD_WIDTH / 2 floats as doubles. */
+SIMD_INLINE dvector dvector_load(const float *from) {
+    return __builtin_convertvector(*(const half_vector *)from, dvector);
+}
+
+SIMD_INLINE double dvector_sum(dvector x) {
+    double sum = 0;
+    for (int i = 0; i < SIMD_WIDTH / 2; i++)
+        sum += x[i];
+    return sum;
+}
+
 /* `yes` where the mask is set, else `no`. */
 SIMD_INLINE vector vector_select(ivector mask, vector yes, vector no) {
     return (vector)((mask & (ivector)yes) | (~mask & (ivector)no));
 }
 
+#if SIMD_WIDTH == 16
+/* Where either is NaN: `b`. */
 SIMD_INLINE vector vector_max(vector a, vector b) {
-    return vector_select(a > b, a, b);
+    return _mm512_max_ps(a, b);
 }
+
+SIMD_INLINE vector vector_min(vector a, vector b) {
+    return _mm512_min_ps(a, b);
+}
+
+/* Whether any lane of a mask is set. */
+SIMD_INLINE int vector_any(ivector mask) {
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+}
+#elif SIMD_WIDTH == 8
+SIMD_INLINE vector vector_max(vector a, vector b) {
+    return _mm256_max_ps(a, b);
+}
+
+SIMD_INLINE vector vector_min(vector a, vector b) {
+    return _mm256_min_ps(a, b);
+}
+
+SIMD_INLINE int vector_any(ivector mask) {
+    return _mm256_movemask_ps((vector)mask) != 0;
+}
+#else
+SIMD_INLINE vector vector_max(vector a, vector b) {
+    return _mm_max_ps(a, b);
+}
+
+SIMD_INLINE vector vector_min(vector a, vector b) {
+    return _mm_min_ps(a, b);
+}
+
+SIMD_INLINE int vector_any(ivector mask) {
+    return _mm_movemask_ps((vector)mask) != 0;
+}
+#endif
 
 SIMD_INLINE float vector_highest(vector x) {
     float highest = x[0];
@@ -81,16 +135,15 @@ SIMD_INLINE double vector_sum(vector x) {
 }
 
 /*
- * e^x within 2 units in the last place: x = n ln 2 + r, a polynomial in r (fitted by iterated weighted least squares),
- * and n put into the exponent. Exactly 0 below -87.3, where float has no normal numbers left; stays at e^88 above 88;
- * NaN stays NaN.
+ * e^x for x <= 88 within 2 units in the last place: x = n ln 2 + r, a polynomial in r (fitted by iterated
+ * weighted least squares), and n put into the exponent. Exactly 0 below -87.3, where float has no normal
+ * numbers left; NaN stays NaN.
  */
 SIMD_INLINE vector vector_exp(vector x) {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
-    vector clamped = vector_select(x > 88.0f, vector_all(88.0f), x);
-    vector shifted = clamped * 1.44269504088896341f + round;
+    vector shifted = x * 1.44269504088896341f + round;
     vector n = shifted - round;
-    vector r = clamped - n * 0.693359375f;
+    vector r = x - n * 0.693359375f;
     r = r - n * -2.12194440054690583e-4f;
     vector c = r * 0.00138145837f + 0.00836872403f;
     c = c * r + 0.041668389f;
@@ -98,12 +151,12 @@ SIMD_INLINE vector vector_exp(vector x) {
     c = c * r + 0.49999994f;
     vector result = (c * r) * r + r + 1.0f;
     result = (vector)((ivector)result + (ivector)((uvector)shifted << 23));
-    return vector_select(x < -87.3f, vector_all(0.0f), result);
+    return (vector)(~(x < -87.3f) & (ivector)result);
 }
 
 /* 1 / (1 + e^-x) */
 SIMD_INLINE vector vector_sigmoid(vector x) {
-    return 1.0f / (1.0f + vector_exp(-x));
+    return 1.0f / (1.0f + vector_exp(vector_min(vector_all(88.0f), -x)));
 }
 
 /* BF16 is the upper half of a float. */
