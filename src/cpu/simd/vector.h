@@ -150,7 +150,7 @@ SIMD_INLINE vector vector_exp(vector x) {
     c = c * r + 0.166665211f;
     c = c * r + 0.49999994f;
     vector result = (c * r) * r + r + 1.0f;
-    result = (vector)((ivector)result + (ivector)((uvector)shifted << 23));
+    result = (vector)((uvector)result + ((uvector)shifted << 23));
     return (vector)(~(x < -87.3f) & (ivector)result);
 }
 
