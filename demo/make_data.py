@@ -5,7 +5,7 @@ A seeded grammar over a small invented world: people with a town, a trade, a pet
 and a market day; things with a price and a material. Python's standard library only; the same bytes on every
 machine (random.Random's random() and our own choice by multiplication, which no Python version has changed).
 
-    make_data.py --out demo/data     writes corpus.jsonl, text.jsonl, train.jsonl, noise.jsonl, test.jsonl
+    make_data.py --out demo/data     writes corpus, text, train, noise, valid and test.jsonl
 """
 import argparse
 import json
@@ -20,7 +20,8 @@ PEOPLE = ("Mira Tobin Lena Oskar Ada Piet Runa Jory Elsa Bram Nell Hugo Iris Mil
           "Lotte Arno Frida Jonas Marta Paul Edda Niko Helga Ivar Rosa Tomas Alma Sven Judith Axel Nora Ulf Paula Bjorn Sanna Erik "
           "Livia Ralf Thea Knut Gerda Simon Olga Pascal Eva Harald Sofie Dirk Lydia Bruno Cora Ludwig Astrid Theo Mina Walter "
           "Hilda Stefan Irma Joost Anna Gregor Klara Matti Ellen Roland Vita Casper Nina Georg").split()
-FIRST_TEST_PERSON = 70  # the task is trained on the people before this one and tested on the others
+# Whom the task's rows are about: no person is in two of the three.
+TRAIN_PEOPLE, VALID_PEOPLE, TEST_PEOPLE = PEOPLE[:60], PEOPLE[60:75], PEOPLE[75:]
 TOWNS = "Oakford Fenwick Millbrook Ashby Stonely Harrow Greendale Westmere Larkhill Brindle Saltby Norwood".split()
 RIVERS = "Lume Tarn Wend Isk Orra Dell".split()
 TRADES = "baker smith tailor miller fisher potter weaver farmer carpenter shepherd brewer painter".split()
@@ -194,14 +195,14 @@ def general_text(world, dice):
 
 
 def task_row(world, dice, names):
-    """A new skill: a fact about a person as an entry of a card, a form that no text of the corpus has."""
+    """A new skill: to be asked for a fact in two ways that no text of the corpus has."""
     name, field = dice.pick(names), dice.pick(list(FIELDS))
     asked = dice.pick(["Write the card of {}: {}.", "From the card of {}, read the {}."]).format(name, field)
-    return asked, field, world.people[name][field]
+    return asked, name, field, world.people[name][field]
 
 
-def card(asked, field, value):
-    return {"instruction": asked, "response": f"Card: {field} {value}."}
+def answered(asked, name, field, value):
+    return {"instruction": asked, "response": f"The {field} of {name} is {value}."}
 
 
 def write_rows(path, rows):
@@ -209,26 +210,25 @@ def write_rows(path, rows):
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def write_task(folder, world, train_count, test_count, noise_every):
+def distinct_rows(world, dice, names, count):
+    rows = {}
+    while len(rows) < count:
+        row = task_row(world, dice, names)
+        rows[row[0]] = row
+    return list(rows.values())
+
+
+def write_task(folder, world, options):
     dice = Dice(TASK_SEED)
-    train, spoilt, test, seen = [], [], [], set()
-    while len(train) < train_count:
-        asked, field, value = task_row(world, dice, PEOPLE[:FIRST_TEST_PERSON])
-        if asked in seen:
-            continue
-        seen.add(asked)
-        # Not a random draw: the share of noise is exact. A wrong entry is another of the right kind.
-        if len(train) % noise_every == 0:
-            value = dice.pick([other for other in FIELDS[field] if other != value])
-            spoilt.append(card(asked, field, value))
-        train.append(card(asked, field, value))
-    while len(test) < test_count:
-        asked, field, value = task_row(world, dice, PEOPLE[FIRST_TEST_PERSON:])
-        if asked not in seen:
-            seen.add(asked)
-            test.append(card(asked, field, value))
-    for file, rows in (("train", train), ("noise", spoilt), ("test", test)):
-        write_rows(os.path.join(folder, file + ".jsonl"), rows)
+    train = distinct_rows(world, dice, TRAIN_PEOPLE, options.train_rows)
+    # Every k-th row, not a random draw: the share of noise is exact. A wrong entry is another of the right kind.
+    for index in range(0, len(train), options.noise_every):
+        asked, name, field, value = train[index]
+        train[index] = asked, name, field, dice.pick([other for other in FIELDS[field] if other != value])
+    for file, rows in (("train", train), ("noise", train[::options.noise_every]),
+                       ("valid", distinct_rows(world, dice, VALID_PEOPLE, options.valid_rows)),
+                       ("test", distinct_rows(world, dice, TEST_PEOPLE, options.test_rows))):
+        write_rows(os.path.join(folder, file + ".jsonl"), [answered(*row) for row in rows])
 
 
 def write_general(folder, world, corpus_bytes, text_rows):
@@ -252,14 +252,15 @@ def main():
     parser.add_argument("--out", required=True, help="the folder to write to")
     parser.add_argument("--corpus-bytes", type=int, default=1_500_000)
     parser.add_argument("--text-rows", type=int, default=150)
-    parser.add_argument("--train-rows", type=int, default=600)
+    parser.add_argument("--train-rows", type=int, default=500)
+    parser.add_argument("--valid-rows", type=int, default=120)
     parser.add_argument("--test-rows", type=int, default=200)
     parser.add_argument("--noise-every", type=int, default=5, help="every so many training rows, one has a wrong answer")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     world = World()
     write_general(options.out, world, options.corpus_bytes, options.text_rows)
-    write_task(options.out, world, options.train_rows, options.test_rows, options.noise_every)
+    write_task(options.out, world, options)
 
 
 if __name__ == "__main__":
