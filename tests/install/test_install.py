@@ -1,6 +1,6 @@
 """Install into a folder, build a separate program through pkg-config against it, shared and static, and run it.
 
-    test_install.py BUILD_FOLDER FIXTURES THIS_FOLDER LIBDIR
+    test_install.py BUILD_FOLDER FIXTURES THIS_FOLDER COMPILER
 """
 import os
 import pathlib
@@ -12,7 +12,7 @@ import tempfile
 
 import report
 
-BUILD, FIXTURES, HERE, LIBDIR = sys.argv[1:5]
+BUILD, FIXTURES, HERE, BUILT_WITH = sys.argv[1:5]
 COMPILERS = ["gcc", "clang"]
 
 
@@ -54,6 +54,8 @@ def flags(pkgconfig, *options):
 def consume(compiler, kind, pkgconfig, folder):
     if shutil.which(compiler) is None:
         raise report.Skip(f"{compiler} is not installed")
+    if kind == "static" and BUILT_WITH != "gcc" and compiler != BUILT_WITH:
+        raise report.Skip(f"a static library made with {BUILT_WITH} is linked with {BUILT_WITH}")
     libraries = flags(pkgconfig, "--libs", *(["--static"] if kind == "static" else []))
     if kind == "static":
         libraries = [word if word != "-lbalora" else "-l:libbalora.a" for word in libraries]
