@@ -126,52 +126,40 @@ balora_status merge_folder_copy(const merge_folder *self, void *block, int64_t b
     return BALORA_OK;
 }
 
-/* The parent of the folder, or the folder itself, reaches the disk with its entries. */
-static balora_status sync_folder(const char *path) {
-    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    balora_status status = descriptor < 0 || fsync(descriptor) != 0 ? io_failure("sync", path) : BALORA_OK;
-    if (descriptor >= 0)
-        close(descriptor);
-    return status;
-}
-
-static balora_status sync_parent(const merge_folder *self) {
-    const char *slash = strrchr(self->path, '/');
-    char *parent;
-    size_t length = slash == NULL ? 1 : (size_t)(slash - self->path) + (slash == self->path);
-    STATUS_TRY(memory_string_n(self->memory, &parent, slash == NULL ? "." : self->path, length));
-    balora_status status = sync_folder(parent);
-    memory_free(self->memory, parent);
-    return status;
-}
-
-static balora_status move_file(const merge_folder *self, const char *name) {
-    char *from = NULL, *to = NULL;
-    balora_status status;
-    STATUS_GOTO(file_join(self->memory, &from, self->staging, name));
-    STATUS_GOTO(file_join(self->memory, &to, self->path, name));
-    if (rename(from, to) != 0 && errno != ENOENT)
-        status = io_failure("move the new file to", to);
-fail:
-    memory_free(self->memory, from);
-    memory_free(self->memory, to);
-    return status;
+static balora_status move_file(const merge_folder *self, int from, int to, const char *name) {
+    if (renameat(from, name, to, name) == 0 || errno == ENOENT)
+        return BALORA_OK; /* not every base has every file */
+    return status_fail_native(BALORA_ERROR_IO, BALORA_ORIGIN_LIBC, errno, "%s: cannot put the new %s there",
+                              self->path, name);
 }
 
 static balora_status move_files(const merge_folder *self) {
-    for (int64_t i = 0; i < self->base->shard_count; i++)
-        STATUS_TRY(move_file(self, self->base->shard_names[i]));
-    for (size_t i = 0; i < COPIED_COUNT; i++)
-        STATUS_TRY(move_file(self, copied_names[i]));
-    return sync_folder(self->path);
+    int from = open(self->staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int to = open(self->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    balora_status status = from < 0 || to < 0 ? io_failure("open", self->path) : BALORA_OK;
+    for (int64_t i = 0; i < self->base->shard_count && status == BALORA_OK; i++)
+        status = move_file(self, from, to, self->base->shard_names[i]);
+    for (size_t i = 0; i < COPIED_COUNT && status == BALORA_OK; i++)
+        status = move_file(self, from, to, copied_names[i]);
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+    return status == BALORA_OK ? file_sync_folder(self->path) : status;
 }
 
 balora_status merge_folder_publish(merge_folder *self) {
     if (file_exists(self->path))
         return move_files(self);
+    char *parent; /* known before the rename: behind it only the disk may fail */
+    STATUS_TRY(file_parent(self->memory, &parent, self->path));
+    balora_status status;
     if (rename(self->staging, self->path) != 0)
-        return io_failure("move the new folder to", self->path);
-    return sync_parent(self);
+        status = io_failure("move the new folder to", self->path);
+    else
+        status = file_sync_folder(parent);
+    memory_free(self->memory, parent);
+    return status;
 }
 
 /* The staging folder holds plain files only. */

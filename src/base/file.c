@@ -149,23 +149,26 @@ balora_status file_write(file_writer *writer, const void *data, uint64_t bytes) 
     return BALORA_OK;
 }
 
-static balora_status sync_parent_folder(const char *path, allocator *memory) {
+balora_status file_parent(allocator *memory, char **out, const char *path) {
     const char *slash = strrchr(path, '/');
-    char *folder;
     size_t length = slash == NULL ? 1 : (size_t)(slash - path) + (slash == path);
-    STATUS_TRY(memory_string_n(memory, &folder, slash == NULL ? "." : path, length));
-    int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return memory_string_n(memory, out, slash == NULL ? "." : path, length);
+}
+
+balora_status file_sync_folder(const char *path) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     balora_status status = BALORA_OK;
     if (descriptor < 0 || fsync(descriptor) != 0)
-        status = io_failure("sync", folder);
+        status = io_failure("sync", path);
     if (descriptor >= 0)
         close(descriptor);
-    memory_free(memory, folder);
     return status;
 }
 
 balora_status file_publish(file_writer *writer) {
     balora_status status;
+    char *folder = NULL; /* known before the rename: behind it only the disk may fail */
+    STATUS_GOTO(file_parent(writer->memory, &folder, writer->path));
     STATUS_GOTO(flush(writer));
     if (fsync(writer->descriptor) != 0)
         STATUS_GOTO(io_failure("sync", writer->temporary_path));
@@ -175,10 +178,11 @@ balora_status file_publish(file_writer *writer) {
         STATUS_GOTO(io_failure("close", writer->temporary_path));
     if (rename(writer->temporary_path, writer->path) != 0)
         STATUS_GOTO(io_failure("rename the new file to", writer->path));
-    status = sync_parent_folder(writer->path, writer->memory);
     memory_free(writer->memory, writer->temporary_path);
     writer->temporary_path = NULL;
+    status = file_sync_folder(folder);
 fail:
+    memory_free(writer->memory, folder);
     file_abandon(writer);
     return status;
 }

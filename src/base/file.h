@@ -46,6 +46,12 @@ balora_status file_write_all(allocator *memory, const char *path, const void *da
 /* folder + "/" + name. */
 balora_status file_join(allocator *memory, char **out, const char *folder, const char *name);
 
+/* The folder that holds `path`; "." for a plain name. */
+balora_status file_parent(allocator *memory, char **out, const char *path);
+
+/* Bring a folder's list of entries to the disk. */
+balora_status file_sync_folder(const char *path);
+
 /* Make the folder and its missing parents. */
 balora_status file_make_folder(const char *path);
 

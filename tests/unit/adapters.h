@@ -24,7 +24,7 @@ static int keep_warning(int32_t level, const char *message, void *user) {
     return 0;
 }
 
-static int workshop_setup(void **state) {
+static inline int workshop_setup(void **state) {
     workshop *self = calloc(1, sizeof *self);
     if (self == NULL)
         return -1;
@@ -41,7 +41,7 @@ static int workshop_setup(void **state) {
 }
 
 /* Holds the code under test to giving back all its memory. */
-static int workshop_teardown(void **state) {
+static inline int workshop_teardown(void **state) {
     workshop *self = *state;
     char command[64];
     snprintf(command, sizeof command, "rm -r %s", self->base.folder);
@@ -56,7 +56,7 @@ static int workshop_teardown(void **state) {
 #define WORKSHOP_TEST(function) cmocka_unit_test_setup_teardown(function, workshop_setup, workshop_teardown)
 
 /* A path below the fixtures' folder; valid until four calls later. */
-static const char *fixture_path(const char *name) {
+static inline const char *fixture_path(const char *name) {
     static char paths[4][512];
     static unsigned next;
     const char *root = getenv("BALORA_FIXTURES");

@@ -181,9 +181,9 @@ static const char *copy_fixture(workshop *self, const char *fixture) {
     return copy;
 }
 
-/* Rewrite the copy's model.safetensors with one more tensor, equal to zeros. */
-static void add_tensor(workshop *self, const char *name, int64_t rows, int64_t cols) {
-    const char *path = scratch_path(&self->base, "base/model.safetensors");
+/* Rewrite a weight file of the copy with one more tensor, equal to zeros. */
+static void add_tensor(workshop *self, const char *file_name, const char *name, int64_t rows, int64_t cols) {
+    const char *path = scratch_path(&self->base, file_name);
     safetensors_file file;
     safetensors_tensor tensors[64];
     void *zeros = calloc((size_t)(rows * cols), sizeof(float)), *data[64];
@@ -223,7 +223,7 @@ static void a_fully_trained_model_is_written_whole(void **state) {
     const char *folder = scratch_path(&self->base, "merged");
     tensor_files merged;
     open_folder(self, copy_fixture(self, "llama-biases/model"), BALORA_DTYPE_AUTO);
-    add_tensor(self, "model.layers.0.self_attn.rotary_emb.inv_freq", 1, 4);
+    add_tensor(self, "base/model.safetensors", "model.layers.0.self_attn.rotary_emb.inv_freq", 1, 4);
     balora_adapter *adapter = make_adapter(self, BALORA_METHOD_FULL, 1, 1, 0, NULL);
     expect_ok(adapter_merge(adapter, folder));
     expect_ok(tensor_files_open(&merged, &self->base.memory, folder, "model"));
@@ -234,13 +234,34 @@ static void a_fully_trained_model_is_written_whole(void **state) {
     adapter_release(adapter);
 }
 
+/* The index sends readers elsewhere for this name: what its shard holds is nobody's weight, and stays. */
+static void a_tensor_that_the_index_hides_is_copied(void **state) {
+    workshop *self = *state;
+    static const char shard[] = "model-00003-of-00003.safetensors";
+    static const char name[] = "model.layers.0.self_attn.q_proj.weight";
+    const char *base = copy_fixture(self, "sharded/model");
+    safetensors_file file;
+    add_tensor(self, "base/model-00003-of-00003.safetensors", name, 1, 4);
+    open_folder(self, base, BALORA_DTYPE_AUTO);
+    balora_adapter *adapter = make_adapter(self, BALORA_METHOD_LORA, 2, 2, 0, NULL);
+    const char *folder = scratch_path(&self->base, "merged");
+    expect_ok(adapter_merge(adapter, folder));
+    assert_int_equal(check_folder(self, adapter, folder), 14);
+    expect_same_file(self, folder, shard);
+    expect_ok(safetensors_open(&file, &self->base.memory,
+                               scratch_path(&self->base, "merged/model-00003-of-00003.safetensors")));
+    assert_int_equal(safetensors_find(&file, name)->elements, 4);
+    safetensors_close(&file);
+    adapter_release(adapter);
+}
+
 /* Some writers keep lm_head.weight beside the embedding that it is tied to: both must stay one matrix. */
 static void a_tied_head_that_the_file_repeats_follows_the_embedding(void **state) {
     workshop *self = *state;
     const char *folder = scratch_path(&self->base, "merged");
     tensor_files merged;
     copy_fixture(self, "llama-tied/model");
-    add_tensor(self, "lm_head.weight", 131, 44);
+    add_tensor(self, "base/model.safetensors", "lm_head.weight", 131, 44);
     open_folder(self, scratch_path(&self->base, "base"), BALORA_DTYPE_AUTO);
     balora_adapter *adapter = make_adapter(self, BALORA_METHOD_FULL, 1, 1, 0, NULL);
     expect_ok(adapter_merge(adapter, folder));
@@ -364,6 +385,7 @@ int main(void) {
         WORKSHOP_TEST(merging_starts_from_the_file),
         WORKSHOP_TEST(shards_stay_as_they_are),
         WORKSHOP_TEST(a_fully_trained_model_is_written_whole),
+        WORKSHOP_TEST(a_tensor_that_the_index_hides_is_copied),
         WORKSHOP_TEST(a_tied_head_that_the_file_repeats_follows_the_embedding),
         WORKSHOP_TEST(the_files_beside_the_weights_are_copied),
         WORKSHOP_TEST(a_folder_that_exists_is_updated),
