@@ -238,7 +238,7 @@ static balora_status read_switches(model_config *config, const family_defaults *
 
 static balora_status read_root(model_config *config, const json_t *root, const char *origin) {
     const char *model_type = NULL;
-    const family_defaults *family;
+    const family_defaults *family = NULL;
     STATUS_TRY(json_member_string(root, "model_type", origin, true, &model_type));
     STATUS_TRY(find_family(&family, model_type, origin));
     snprintf(config->family, sizeof config->family, "%s", model_type);

@@ -1,6 +1,6 @@
 /*
- * A program that knows libbalora only as installed. It has functions with names that the library also uses inside:
- * they must neither clash nor be called by it.
+ * A program that knows libbalora only as installed. It has functions with names that the library also uses
+ * inside: they must neither clash nor be called by it.
  */
 #include <balora/balora.h>
 #include <stdio.h>
