@@ -4,6 +4,7 @@
 #include "base/nearest.h"
 #include "commands.h"
 #include "tool.h"
+#include "waiting.h"
 
 static const char *const commands[] = {"train", "eval", "merge", "info"};
 static const char *const announced[] = {"generate", "convert", "quantize", "bench"};
@@ -73,5 +74,8 @@ int main(int count, char **words) {
         return EXIT_DONE;
     }
     int command = command_of(word);
-    return command == 0 ? fail_unknown_command(word) : run(command, count - 2, words + 2);
+    if (command == 0)
+        return fail_unknown_command(word);
+    waiting_settle(words);
+    return run(command, count - 2, words + 2);
 }
