@@ -56,8 +56,6 @@ int session_start(command_session *self, const command_settings *settings) {
     memset(self, 0, sizeof *self);
     balora_context_options options = settings->context;
     options.log = print_message;
-    if (options.log_level == 0)
-        options.log_level = BALORA_LOG_WARNING;
     balora_status status = balora_context_create(&self->context, &options);
     if (status != BALORA_OK)
         return tool_fail_library(status);
