@@ -67,8 +67,10 @@ static balora_status make_rope(pass *self) {
 
 static balora_status prepare_scratch(pass *self) {
     const model_config *config = &self->options.model->config;
-    int64_t widest =
-        arith_max(arith_max(config->hidden, config->intermediate), config->heads * config->head_dim);
+    /* weights that share an input lie joined: q, k, v, and gate with up */
+    int64_t attention = (config->heads + 2 * config->key_heads) * config->head_dim;
+    int64_t widest = arith_max(arith_max(config->hidden, attention),
+                               arith_max(2 * config->intermediate, config->vocabulary));
     backend_limits limits = {.gemm_columns = widest,
                              .eigh_size = self->options.eigh_size,
                              .sequence_length = self->options.capacity.longest_sequence,
