@@ -11,6 +11,9 @@
 #define CHECK_INTERVAL     4
 #define ITERATION_LIMIT    160
 #define OVERSAMPLING_FLOOR 16
+/* Eigenvalues of the Gram matrix below this share of the largest one have lost too much to rounding in F32:
+ * what is left of their vectors would put the singular value off by more than the tolerance. */
+#define GRAM_RESOLUTION 1e-4
 
 /*
  * The iteration runs on the smaller side of W: rows of `basis` are vectors of that side ("near"), rows of
@@ -94,9 +97,10 @@ static double quadratic_form(const double *e, const double *s, int64_t size) {
 /*
  * Ritz values t_i of G in the basis X, from Y = X G, and the bound |lambda_i - t_i| <= |r_i|^2 / gap_i (Kato,
  * Temple) with |r_i|^2 = |y_i|^2 - t_i^2 and the gap to the block's last Ritz value. Half of it, over t_i, is
- * the relative error of the singular value. *error gets the largest of the kept ones.
+ * the relative error of the singular value. *error gets the largest of the kept ones that the Gram matrix
+ * resolves, *resolved whether it resolves all of them.
  */
-static balora_status measure_error(subspace *self, double *error) {
+static balora_status measure_error(subspace *self, double *error, bool *resolved) {
     int64_t b = self->block;
     double *gram = self->host, *vectors = gram + b * b, *values = vectors + b * b;
     STATUS_TRY(inner_products(self, self->next, self->next, self->small2));
@@ -107,25 +111,32 @@ static balora_status measure_error(subspace *self, double *error) {
     STATUS_TRY(download_view(self, values, self->values));
     STATUS_TRY(self->ops->synchronize(self->queue));
     *error = 0;
-    for (int64_t i = 0; i < self->rank; i++) {
+    *resolved = true;
+    for (int64_t i = 0; i < self->rank && *resolved; i++) {
         double gap = values[i] - values[b - 1];
         double residual = fmax(quadratic_form(vectors + i * b, gram, b) - values[i] * values[i], 0);
-        if (values[i] <= 1e-12 * values[0])
-            break;
-        *error = fmax(*error, gap > 0 ? residual / (2 * gap * values[i]) : INFINITY);
+        *resolved = values[i] > GRAM_RESOLUTION * values[0];
+        if (*resolved)
+            *error = fmax(*error, gap > 0 ? residual / (2 * gap * values[i]) : INFINITY);
     }
     return BALORA_OK;
 }
 
-/* Iterate until the bound holds; *converged tells. */
+/* Iterate until the bound holds for every kept value; *converged tells. Ends early where the Gram matrix
+ * cannot give it.
+ */
 static balora_status iterate(subspace *self, bool *converged) {
+    bool possible = true;
     *converged = false;
-    for (int iteration = 1; iteration <= ITERATION_LIMIT && !*converged; iteration++) {
+    for (int iteration = 1; iteration <= ITERATION_LIMIT && !*converged && possible; iteration++) {
         STATUS_TRY(self->ops->gemm(self->queue, 0, 0, 1, self->basis, self->gram, 0, self->next));
         if (iteration % CHECK_INTERVAL == 0) {
             double error;
-            STATUS_TRY(measure_error(self, &error));
-            *converged = error <= PISSA_TOLERANCE / 2;
+            bool resolved;
+            STATUS_TRY(measure_error(self, &error, &resolved));
+            bool settled = error <= PISSA_TOLERANCE / 2;
+            *converged = settled && resolved;
+            possible = !settled || resolved;
         }
         matrix_view old = self->basis;
         self->basis = self->next;
