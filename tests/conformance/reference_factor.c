@@ -4,15 +4,24 @@
 
 #include "reference.h"
 
+/* op(x) [rows, cols] as an array of its own. */
+static double *operand_copy(int transposed, int64_t rows, int64_t cols, const double *x) {
+    double *copy = malloc(sizeof *copy * (size_t)(rows * cols + 1));
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            copy[i * cols + j] = transposed ? x[j * rows + i] : x[i * cols + j];
+    return copy;
+}
+
 void reference_gemm(const reference_product *product, double *out, double *magnitude) {
     int64_t m = product->m, n = product->n, k = product->k;
-    int64_t a_row = product->transpose_a ? 1 : k, a_step = product->transpose_a ? m : 1;
-    int64_t b_column = product->transpose_b ? k : 1, b_step = product->transpose_b ? 1 : n;
+    double *rows = operand_copy(product->transpose_a, m, k, product->a);     /* [m, k] */
+    double *columns = operand_copy(!product->transpose_b, n, k, product->b); /* [n, k] */
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             double sum = 0.0, sum_magnitude = 0.0;
             for (int64_t p = 0; p < k; p++) {
-                double term = product->a[i * a_row + p * a_step] * product->b[j * b_column + p * b_step];
+                double term = rows[i * k + p] * columns[j * k + p];
                 sum += term;
                 sum_magnitude += fabs(term);
             }
@@ -20,6 +29,8 @@ void reference_gemm(const reference_product *product, double *out, double *magni
             out[i * n + j] = product->alpha * sum + kept;
             magnitude[i * n + j] = fabs(product->alpha) * sum_magnitude + fabs(kept);
         }
+    free(rows);
+    free(columns);
 }
 
 /* Rotate rows and columns p and q of a so that a[p, q] becomes 0, and rows p and q of the vectors likewise.

@@ -77,6 +77,23 @@ void test_products_gemm_wide(bench *b) {
         }
 }
 
+/* The low-rank path: many rows, and a rank for the columns or for what is summed. */
+void test_products_gemm_skinny(bench *b) {
+    static const int64_t shapes[][3] = {
+        {517, 32, 300}, {700, 129, 33}, {130, 515, 96}, {261, 17, 513}, {96, 130, 701}};
+    static const int32_t types[][2] = {
+        {BALORA_F32, BALORA_F32}, {BALORA_F32, BALORA_BF16}, {BALORA_F16, BALORA_F32}};
+    static const double factors[][2] = {{1.0, 0.0}, {0.5, 1.0}, {-2.0, 0.25}};
+    for (int64_t s = 0; s < COUNT_OF(shapes); s++)
+        for (int64_t t = 0; t < COUNT_OF(types); t++)
+            for (int transposes = 0; transposes < 4; transposes++) {
+                const double *factor = factors[(s + t + transposes) % COUNT_OF(factors)];
+                product_case p = {shapes[s][0], shapes[s][1], shapes[s][2], transposes & 1, transposes >> 1,
+                                  types[t][0],  types[t][1],  BALORA_F32,   factor[0],      factor[1]};
+                gemm_case(b, &p);
+            }
+}
+
 /* No rows, no columns, or nothing to sum: c = beta c. */
 void test_products_gemm_empty(bench *b) {
     static const int64_t shapes[][3] = {{0, 5, 7}, {5, 0, 7}, {5, 7, 0}, {0, 0, 0}};

@@ -24,6 +24,7 @@
     /* test_products.c */                                                                                    \
     X(products_gemm)                                                                                         \
     X(products_gemm_wide)                                                                                    \
+    X(products_gemm_skinny)                                                                                  \
     X(products_gemm_empty)                                                                                   \
     X(products_gram)                                                                                         \
     /* test_factors.c */                                                                                     \
