@@ -1,7 +1,7 @@
 /* Attention of packed sequences: checks, and the work handed out by sequence and key head. */
 #include "cpu/internal.h"
 
-#define QUERY_PIECE INT64_C(240) /* query rows of one piece of forward work; keys are packed once a piece */
+#define QUERY_PIECE INT64_C(480) /* query rows of one piece of forward work; keys are packed once a piece */
 
 typedef struct attention_call {
     const cpu_kernels *kernels;
