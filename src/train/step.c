@@ -71,6 +71,15 @@ static balora_status find_lambdas(balora_trainer *trainer, double lambdas[3]) {
     return BALORA_OK;
 }
 
+/* No singular values, since a hidden state is not finite: neither be the term and its gradient, so that the step is
+ * skipped as any other whose gradient is not. */
+static balora_status void_svd_term(balora_trainer *trainer, matrix_view hidden, matrix_view value) {
+    const backend_ops *ops = trainer->pass.decoder.ops;
+    matrix_view gradient = view_rows(trainer->spectral.narrow, 0, hidden.rows);
+    STATUS_TRY(ops->scale_add(trainer->pass.queue, NAN, trainer->norm, 0, value));
+    return ops->scale_add(trainer->pass.queue, NAN, hidden, 0, gradient);
+}
+
 static balora_status add_svd_term(balora_trainer *trainer, int64_t index, double scale) {
     pass *micro = &trainer->pass;
     const decoder *body = &micro->decoder;
@@ -87,9 +96,10 @@ static balora_status add_svd_term(balora_trainer *trainer, int64_t index, double
     STATUS_TRY(ops->upload(micro->queue, rows.buffer, rows.offset, trainer->host_rows,
                            count * (int64_t)sizeof *trainer->host_rows));
     STATUS_TRY(ops->gather_rows(micro->queue, hidden, student, rows));
-    STATUS_TRY(spectral_evaluate(&trainer->spectral, hidden, scale,
-                                 view_columns(trainer->svd_values, index, 1), body->student->head,
-                                 body->gradients != NULL ? body->gradients->head : view_none()));
+    matrix_view value = view_columns(trainer->svd_values, index, 1);
+    balora_status status = spectral_evaluate(&trainer->spectral, hidden, scale, value, body->student->head,
+                                             body->gradients != NULL ? body->gradients->head : view_none());
+    STATUS_TRY(status == BALORA_ERROR_NUMERIC ? void_svd_term(trainer, hidden, value) : status);
     return ops->scatter_add_rows(micro->queue, dstudent, view_rows(trainer->spectral.narrow, 0, count), rows);
 }
 
