@@ -2,11 +2,10 @@
  * Time of a training step, split by part, beside the GEMM ceiling of the same run.
  *
  *     bench_step MODEL DATA.safetensors [--method ba-lora|pissa|lora] [--rank 16] [--batch 4] [--steps 10]
- *                [--warmup 3] [--threads 0] [--parts] [--cycle]
+ *                [--warmup 3] [--threads 0] [--bfloat16] [--parts]
  *
- * Sequences are taken in file order without shuffling, as benchmarks/torch_balora.py does. One JSON line on
- * stdout; with --parts a table on stderr.
- * --parts times every slot of the table, which costs about 1 %.
+ * Sequences are taken in file order, without shuffling. One JSON line on stdout. --parts times every slot of the
+ * dispatch table, which costs about 1 %, and prints a table on stderr. --bfloat16 keeps the weights in 16 bits.
  */
 #include <cblas.h>
 #include <math.h>

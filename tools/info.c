@@ -41,20 +41,17 @@ static balora_status plan_data(balora_data **out, balora_model *model) {
     return balora_data_from_tokens(out, model, tokens, NULL, offsets, PLAN_SEQUENCES);
 }
 
-/* What a step would take with the defaults. Plain LoRA factors stand for PiSSA's, which have the same shapes.
- */
+/* What a step would take with the defaults. */
 static json_t *describe_plan(const command_session *session) {
-    balora_adapter_options options = BALORA_ADAPTER_OPTIONS_INIT;
     balora_regularizer_options weights = BALORA_REGULARIZER_OPTIONS_INIT;
     balora_train_options train = BALORA_TRAIN_OPTIONS_INIT;
     balora_trainer_information plan = BALORA_TRAINER_INFORMATION_INIT;
     balora_adapter *adapter = NULL;
     balora_data *data = NULL;
     balora_trainer *trainer = NULL;
-    options.method = BALORA_METHOD_LORA;
     balora_status status = plan_data(&data, session->model);
     if (status == BALORA_OK && session->adapter == NULL)
-        status = balora_adapter_create(&adapter, session->model, &options);
+        status = balora_adapter_create(&adapter, session->model, NULL);
     if (status == BALORA_OK)
         status = balora_regularizers_create(&train.regularizers, session->context, &weights);
     if (status == BALORA_OK)

@@ -30,6 +30,8 @@ static const own_option own_options[] = {
                 "folder that receives the result"),
     TEXT_OPTION(COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO, COMMAND_MERGE, "adapter", "DIR",
                 adapter_path, "PEFT adapter folder to start from, evaluate or merge"),
+    TEXT_OPTION(COMMAND_TRAIN, 0, "task", "nlg", task,
+                "generation; understanding (nlu) is not supported yet"),
     TEXT_OPTION(COMMAND_TRAIN, 0, "eval_data", "FILE", eval_data_path, "evaluate on this data at the end"),
     {COMMAND_TRAIN, 0, "eval_steps", "N", BALORA_OPTION_INTEGER, offsetof(command_settings, eval_steps),
      "and every so many steps; 0: at the end only"},
@@ -55,7 +57,7 @@ static const struct {
 };
 
 /* Words of the contract that are to come. */
-static const char *const announced[] = {"resume", "save_steps", "keep", "task"};
+static const char *const announced[] = {"resume", "save_steps", "keep"};
 
 void settings_init(command_settings *self) {
     *self = (command_settings){

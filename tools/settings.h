@@ -18,6 +18,7 @@ typedef struct command_settings {
     balora_train_options train;
 
     const char *model_path, *data_path, *adapter_path, *out_path, *config_path, *eval_data_path, *logits_path;
+    const char *task;
     int64_t eval_steps;
     int32_t json;
 

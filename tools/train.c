@@ -38,6 +38,10 @@ static int check_adapter_words(option_list *list) {
 }
 
 static int check_words(option_list *list, const command_settings *settings) {
+    if (settings->task != NULL && strcmp(settings->task, "nlu") == 0)
+        return tool_fail(EXIT_FAILED, "--task nlu is not supported by this version yet");
+    if (settings->task != NULL && strcmp(settings->task, "nlg") != 0)
+        return tool_fail(EXIT_USAGE, "--task is \"%s\"; expected nlg", settings->task);
     if (settings->adapter_path != NULL && settings->adapter.method == BALORA_METHOD_FULL)
         return tool_fail(EXIT_USAGE, "--method full does not go with --adapter: merge the adapter first");
     if (settings->eval_steps > 0 && settings->eval_data_path == NULL)

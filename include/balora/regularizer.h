@@ -47,8 +47,8 @@ BALORA_API void balora_regularizers_free(balora_regularizers *regularizers);
 
 /*
  * The weights in force at an optimizer step: lambdas[0..2] for consistency, diversity and SVD.
- * step from 0 below total_steps; mean_teacher_entropy in nats over ln V (0 to 1) is read by the adaptive
- * schedule only. Errors: ARGUMENT. Since 0.1.
+ * step from 0 below total_steps; relative_teacher_entropy, the teacher's mean entropy over ln V (0 to 1), is
+ * read by the adaptive schedule only. Errors: ARGUMENT. Since 0.1.
  */
 BALORA_API balora_status balora_regularizers_weights(const balora_regularizers *regularizers, int64_t step,
                                                      int64_t total_steps, double relative_teacher_entropy,

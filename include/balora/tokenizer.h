@@ -54,7 +54,8 @@ BALORA_API balora_status balora_tokenizer_encode(const balora_tokenizer *handle,
  * text                 receives the bytes and a closing NUL; may be NULL when capacity is 0
  * capacity             room in `text`, the NUL included; 0 only asks for the length
  * bytes                receives the length without the NUL, also when it does not fit; 0 after any other
- * failure Errors: ARGUMENT (a negative id; also: no room, then nothing is written), MEMORY, STATE, CANCELLED.
+ * failure.
+ * Errors: ARGUMENT (a negative id; also: no room, then nothing is written), MEMORY, STATE, CANCELLED.
  * Since 0.1.
  */
 BALORA_API balora_status balora_tokenizer_decode(const balora_tokenizer *handle, const int32_t *ids,

@@ -6,14 +6,14 @@
  * Conventions
  * - A slot returns a status; results that a slot computes stay on the device, in the views given to it.
  * - Work is enqueued on `queue` in order and may be asynchronous; `synchronize` waits. Host arrays passed to
- * `upload` may be reused at once; those passed to `download` are valid after `synchronize`.
+ *   `upload` may be reused at once; those passed to `download` are valid after `synchronize`.
  * - Matrices are row-major views. `ld` is the distance of two rows in elements, at least `cols`. Bytes
- * between `cols` and `ld` are never touched. Views of one call do not overlap unless the slot says so.
+ *   between `cols` and `ld` are never touched. Views of one call do not overlap unless the slot says so.
  * - "float" is F32, BF16 or F16; arithmetic is F32 with F32 accumulation at least, F64 where all operands are
- * F64.
+ *   F64.
  * - A vector of n elements is a view [1, n]; a scalar is [1, 1].
  * - A slot checks shapes and dtypes and answers BALORA_ERROR_INTERNAL when they do not fit: callers are our
- * own rooms.
+ *   own rooms.
  * - Results do not depend on timing: the same call with the same number of threads gives the same bits.
  *
  * The table is append-only: slots are added at the end with a rise of BACKEND_ABI_MINOR.
@@ -162,8 +162,7 @@ typedef struct backend_ops {
     uint64_t struct_size;
     const char *name; /* "cpu", "cuda" */
 
-    /* --- device -------------------------------------------------------------------------------------------
-     */
+    /* --- device --- */
 
     balora_status (*device_count)(int32_t *count);
     /* `threads`: host threads that queues of this device may use. `memory` outlives the device. */
@@ -177,8 +176,7 @@ typedef struct backend_ops {
     balora_status (*prepare)(backend_queue *queue, const backend_limits *limits);
     balora_status (*synchronize)(backend_queue *queue);
 
-    /* --- memory -------------------------------------------------------------------------------------------
-     */
+    /* --- memory --- */
 
     /* Contents are unspecified; aligned to 64 bytes. */
     balora_status (*buffer_allocate)(backend_buffer **out, backend_device *device, int64_t bytes);
@@ -189,8 +187,7 @@ typedef struct backend_ops {
                               int64_t bytes);
     balora_status (*fill_zero)(backend_queue *queue, matrix_view x);
 
-    /* --- rows and elements --------------------------------------------------------------------------------
-     */
+    /* --- rows and elements --- */
 
     /* dst = src with conversion between F64 and the float types; round to nearest even. */
     balora_status (*copy)(backend_queue *queue, matrix_view dst, matrix_view src);
@@ -212,8 +209,7 @@ typedef struct backend_ops {
     /* out = sum of the diagonal of a square F64 matrix; out F64 [1, 1]. */
     balora_status (*trace)(backend_queue *queue, matrix_view a, matrix_view out);
 
-    /* --- BLAS and factorizations --------------------------------------------------------------------------
-     */
+    /* --- BLAS and factorizations --- */
 
     /* c = alpha op(a) op(b) + beta c; op transposes when the flag is not 0. a, b float with c F32, or all
      * F64. c is not read when beta is 0. */
@@ -232,8 +228,7 @@ typedef struct backend_ops {
      * [p, n]. */
     balora_status (*svd)(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s, matrix_view vt);
 
-    /* --- transformer --------------------------------------------------------------------------------------
-     */
+    /* --- transformer --- */
 
     /* y = x / rms(x) * (weight + weight_offset), rms = sqrt(mean(x^2) + epsilon). F32; weight [1, cols]. */
     balora_status (*rms_norm)(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
@@ -257,8 +252,7 @@ typedef struct backend_ops {
     balora_status (*attention)(backend_queue *queue, const attention_forward *args);
     balora_status (*attention_backward)(backend_queue *queue, const attention_backward *args);
 
-    /* --- objective ----------------------------------------------------------------------------------------
-     */
+    /* --- objective --- */
 
     balora_status (*loss_head)(backend_queue *queue, const loss_head_rows *args);
     /* out[i] = entropy in nats of softmax(logits[i, :] / temperature); logits F32, out F64 [rows, 1]. */
@@ -266,8 +260,7 @@ typedef struct backend_ops {
                                   matrix_view out);
     balora_status (*spectral_coefficients)(backend_queue *queue, const spectral_coefficients *args);
 
-    /* --- optimizer ----------------------------------------------------------------------------------------
-     */
+    /* --- optimizer --- */
 
     /* scale = min(1, max_norm / (sqrt(sum_squares) + 1e-6)), 1 when max_norm is 0; NaN when sum_squares is
      * not finite. sum_squares F64 [1, 1], scale F32 [1, 1]. */

@@ -41,7 +41,7 @@ balora_status decoder_forward(const decoder *self, const decoder_batch *batch);
  */
 balora_status decoder_backward(const decoder *self, const decoder_batch *batch);
 
-/* --- for decoder.c and block.c -------------------------------------------------------------------------- */
+/* --- for decoder.c and block.c --- */
 
 /* The linear group of a layer as linear.h wants it. */
 linear_group decoder_group(const decoder *self, int64_t layer, int group);

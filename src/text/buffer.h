@@ -4,8 +4,6 @@
 
 #include "base/memory.h"
 
-#define LABEL_NONE (-100) /* the label of a token that is not supervised, as in PyTorch */
-
 typedef struct text_buffer {
     allocator *memory;
     char *bytes;

@@ -118,7 +118,8 @@ static double loss_now(fixture *self) {
 }
 
 /* The loss with the tensor at w + step u. */
-static double loss_at(fixture *self, matrix_view view, const float *w, const double *u, double step, float *moved) {
+static double loss_at(fixture *self, matrix_view view, const float *w, const double *u, double step,
+                      float *moved) {
     int64_t count = view.rows * view.cols;
     for (int64_t i = 0; i < count; i++)
         moved[i] = (float)((double)w[i] + step * u[i]);
@@ -126,14 +127,15 @@ static double loss_at(fixture *self, matrix_view view, const float *w, const dou
     return loss_now(self);
 }
 
-static double slope(fixture *self, matrix_view view, const float *w, const double *u, double h, float *moved) {
+static double slope(fixture *self, matrix_view view, const float *w, const double *u, double h,
+                    float *moved) {
     double outer = loss_at(self, view, w, u, 2 * h, moved) - loss_at(self, view, w, u, -2 * h, moved);
     double inner = loss_at(self, view, w, u, h, moved) - loss_at(self, view, w, u, -h, moved);
     return (8 * inner - outer) / (12 * h);
 }
 
-static void check_direction(fixture *self, const char *name, matrix_view view, const float *w, const double *g,
-                            const double *u, double norm, float *moved) {
+static void check_direction(fixture *self, const char *name, matrix_view view, const float *w,
+                            const double *g, const double *u, double norm, float *moved) {
     int64_t count = view.rows * view.cols;
     double expected = 0, size = 0;
     for (int64_t i = 0; i < count; i++) {

@@ -96,8 +96,7 @@ static double log_of_sum(const distribution *x) {
     return (double)x->highest * (double)x->scale + log(x->total);
 }
 
-/* --- the top K
- * -------------------------------------------------------------------------------------------------- */
+/* --- the top K --- */
 
 /* A heap whose root is the smallest of the largest values so far; of equals the later one goes first. */
 typedef struct top_heap {
@@ -169,8 +168,7 @@ static void find_top(top_heap *heap, const float *x, int64_t count) {
     }
 }
 
-/* --- the row
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the row --- */
 
 /* Sum of q ln q over the heap's softmax; the heap's values become q (ln q - that sum), its derivative. */
 static double top_diversity(top_heap *top) {
