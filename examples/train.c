@@ -14,7 +14,7 @@ int main(int count, char **words) {
 
     balora_status status;
     while ((status = balora_trainer_step(trainer, &metrics)) == BALORA_OK)
-        printf("%5lld  loss %.4f  drift %.6f\n", (long long)metrics.step, metrics.loss, metrics.consistency);
+        printf("%5lld  loss %.4f  consistency %.6f\n", (long long)metrics.step, metrics.loss, metrics.consistency);
     if (status != BALORA_DONE || balora_adapter_save(adapter, words[3], NULL))
         return fprintf(stderr, "%s\n", balora_error_message()), 1;
     balora_trainer_free(trainer), balora_data_free(data), balora_adapter_free(adapter), balora_model_free(model);

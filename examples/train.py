@@ -89,7 +89,7 @@ def main(model_folder, data_path, out_folder):
     trainer = balora.make("trainer_create", adapter, data, None)
     metrics = StepMetrics(struct_size=ctypes.sizeof(StepMetrics))
     while balora.call("trainer_step", trainer, byref(metrics)) == OK:
-        print(f"{metrics.step:5d}  loss {metrics.loss:.4f}  drift {metrics.consistency:.6f}")
+        print(f"{metrics.step:5d}  loss {metrics.loss:.4f}  consistency {metrics.consistency:.6f}")
     balora.call("adapter_save", adapter, out_folder.encode(), None)
     for kind, handle in (("trainer", trainer), ("data", data), ("adapter", adapter), ("model", model),
                          ("context", context)):
