@@ -7,7 +7,7 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-#define PIECE_ROWS ((int64_t)1024)
+#define PIECE_ROWS ((int64_t)256)
 
 int64_t spectral_problem_size(const spectral_options *options) {
     return options->head_trained ? options->rows : arith_min(options->rows, options->hidden);

@@ -3,11 +3,11 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-#define CHUNK_BYTES ((int64_t)32 << 20) /* of the student's logits */
+#define CHUNK_BYTES ((int64_t)32 << 20) /* of the logits, student and teacher together */
 #define CHUNK_ROWS  ((int64_t)512)
 
-int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows) {
-    int64_t fitting = arith_max(16, CHUNK_BYTES / (vocabulary * (int64_t)sizeof(float)));
+int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies) {
+    int64_t fitting = arith_max(16, CHUNK_BYTES / (copies * vocabulary * (int64_t)sizeof(float)));
     int64_t chunk = wish > 0 ? wish : arith_min(fitting, CHUNK_ROWS);
     return arith_max(1, arith_min(chunk, rows));
 }

@@ -38,7 +38,7 @@ typedef struct head_objective {
 void head_place(loss_head *out, arena *plan, const decoder *body, const head_sizes *sizes);
 
 /* Rows of logits at once for a vocabulary, when the caller has no wish. */
-int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows);
+int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies);
 
 /* Upload targets and flags; call with every micro-batch. */
 balora_status head_load(const loss_head *self, const token_batch *batch);

@@ -27,7 +27,7 @@ static void place(pass *self) {
     activation_sizes sizes = measure(options);
     head_sizes head = {.rows = options->capacity.rows,
                        .chunk = head_chunk_rows(options->model->config.vocabulary, options->logit_chunk,
-                                                options->capacity.rows),
+                                                options->capacity.rows, options->copies),
                        .copies = options->copies,
                        .backward = options->backward};
     activations_place(&self->activations, &self->arena, &options->model->config, &sizes);
