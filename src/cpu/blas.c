@@ -11,8 +11,8 @@
 /* A widened panel has at most this inner and outer size: 3 MiB, of which every number is used for all rows of
  * the other operand. The inner size is a multiple of OpenBLAS's own depth block, so that nothing is packed
  * more often. */
-#define PANEL_DEPTH INT64_C(384)
-#define PANEL_OUTER INT64_C(2048)
+#define PANEL_DEPTH INT64_C(768)
+#define PANEL_OUTER INT64_C(1024)
 
 #define THREAD_WORK (INT64_C(1) << 17) /* multiplications that are worth another thread */
 
