@@ -126,6 +126,12 @@ static void print_parts(const balora_model *model, double total, double ceiling)
     fprintf(stderr, "%-16s %9.3f %6.1f%%\n", "other", total - sum, 100 * (total - sum) / total);
 }
 
+/* A term of the first step as JSON: null where it is off. */
+static const char *term(char text[32], double value) {
+    snprintf(text, 32, isnan(value) ? "null" : "%.9g", value);
+    return text;
+}
+
 static int run(const settings *s) {
     balora_context *context = NULL;
     balora_model *model = NULL;
@@ -139,6 +145,7 @@ static int run(const settings *s) {
     balora_step_metrics metrics = BALORA_STEP_METRICS_INIT, first = BALORA_STEP_METRICS_INIT;
     balora_memory_statistics before = BALORA_MEMORY_STATISTICS_INIT, after = BALORA_MEMORY_STATISTICS_INIT;
     static double times[STEP_LIMIT];
+    char text[5][32];
     double tokens = 0, supervised = 0, total = 0;
     context_options.threads = (int32_t)s->threads;
     model_options.dtype = (int32_t)s->dtype;
@@ -189,12 +196,13 @@ static int run(const settings *s) {
            "\"step_s_quartiles\": [%.4f, %.4f], \"init_s\": %.3f, \"peak_rss_gib\": %.3f, \"useful_gflops\": "
            "%.1f, "
            "\"gemm_ceiling_gflops\": [%.1f, %.1f], \"of_ceiling\": %.3f, \"allocations_in_steps\": %llu, "
-           "\"first\": [%.6f, %.3e, %.6f, %.6f, %.6f]}\n",
+           "\"first\": [%s, %s, %s, %s, %s]}\n",
            s->method, tokens / total, quantile(times, s->steps, 0.5), quantile(times, s->steps, 0.25),
            quantile(times, s->steps, 0.75), adapter_facts.creation_seconds,
            (double)metrics.peak_memory_bytes / (double)(1 << 30), rate, ceiling_before, ceiling_after,
-           rate / ceiling, (unsigned long long)(after.allocations - before.allocations), first.task,
-           first.consistency, first.diversity, first.svd, first.grad_norm);
+           rate / ceiling, (unsigned long long)(after.allocations - before.allocations),
+           term(text[0], first.task), term(text[1], first.consistency), term(text[2], first.diversity),
+           term(text[3], first.svd), term(text[4], first.grad_norm));
     balora_trainer_free(trainer);
     balora_data_free(data);
     balora_adapter_free(adapter);

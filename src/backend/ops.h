@@ -189,7 +189,7 @@ typedef struct backend_ops {
 
     /* --- rows and elements --- */
 
-    /* dst = src with conversion between F64 and the float types; round to nearest even. */
+    /* dst = src with conversion between F64 and the float types; rounded once, to nearest even. */
     balora_status (*copy)(backend_queue *queue, matrix_view dst, matrix_view src);
     /* dst[i, :] = src[indices[i], :], src float, dst F32; indices I32 [1, rows of dst]. */
     balora_status (*gather_rows)(backend_queue *queue, matrix_view dst, matrix_view src, matrix_view indices);
@@ -254,6 +254,7 @@ typedef struct backend_ops {
 
     /* --- objective --- */
 
+    /* The terms do not depend on the weights, nor a row's results on the other rows of the call. */
     balora_status (*loss_head)(backend_queue *queue, const loss_head_rows *args);
     /* out[i] = entropy in nats of softmax(logits[i, :] / temperature); logits F32, out F64 [rows, 1]. */
     balora_status (*entropy_rows)(backend_queue *queue, matrix_view logits, float temperature,
@@ -263,7 +264,7 @@ typedef struct backend_ops {
     /* --- optimizer --- */
 
     /* scale = min(1, max_norm / (sqrt(sum_squares) + 1e-6)), 1 when max_norm is 0; NaN when sum_squares is
-     * not finite. sum_squares F64 [1, 1], scale F32 [1, 1]. */
+     * not finite, whatever max_norm is. sum_squares F64 [1, 1], scale F32 [1, 1]. */
     balora_status (*clip_scale)(backend_queue *queue, matrix_view sum_squares, double max_norm,
                                 matrix_view scale);
     balora_status (*adamw)(backend_queue *queue, const adamw_update *args);

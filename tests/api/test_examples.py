@@ -47,6 +47,12 @@ def wrong_usage_is_told():
     report.check("MODEL DATA OUT" in run.stderr, run.stderr)
 
 
+def readme_shows_it():
+    root = SCRIPT.parent.parent
+    program = (root / "examples" / "train.c").read_text()
+    report.check(f"```c\n{program}```" in (root / "README.md").read_text(), "README.md and examples/train.c differ")
+
+
 def main():
     result = report.Report()
     with tempfile.TemporaryDirectory() as name:
@@ -55,6 +61,7 @@ def main():
         result.case("train.py trains and saves", python_example, folder)
         result.case("both save the same adapter", same_adapter, folder)
         result.case("train.c says how it is used", wrong_usage_is_told)
+        result.case("README.md shows train.c as it is", readme_shows_it)
     result.exit()
 
 
