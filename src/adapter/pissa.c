@@ -11,9 +11,11 @@
 #define CHECK_INTERVAL     4
 #define ITERATION_LIMIT    160
 #define OVERSAMPLING_FLOOR 16
-/* Eigenvalues of the Gram matrix below this share of the largest one have lost too much to rounding in F32:
- * what is left of their vectors would put the singular value off by more than the tolerance. */
-#define GRAM_RESOLUTION 1e-4
+/* Eigenvalues below this share of the largest one have lost too much to rounding in F32: what is left of their
+ * vectors would put the singular value off by more than the tolerance. Products with the Gram matrix lose the square
+ * of what products with W lose. */
+#define GRAM_RESOLUTION   1e-4
+#define DIRECT_RESOLUTION 1e-7
 
 /*
  * The iteration runs on the smaller side of W: rows of `basis` are vectors of that side ("near"), rows of
@@ -26,6 +28,7 @@ typedef struct subspace {
     arena arena;
     int64_t near, far, block, rank;
     bool near_is_input;
+    bool direct;               /* products with W and its transpose instead of the Gram matrix */
     matrix_view gram;          /* F32 [near, near] */
     matrix_view basis, next;   /* F32 [block, near] */
     matrix_view image;         /* F32 [block, far] */
@@ -103,6 +106,7 @@ static double quadratic_form(const double *e, const double *s, int64_t size) {
 static balora_status measure_error(subspace *self, double *error, bool *resolved) {
     int64_t b = self->block;
     double *gram = self->host, *vectors = gram + b * b, *values = vectors + b * b;
+    double resolution = self->direct ? DIRECT_RESOLUTION : GRAM_RESOLUTION;
     STATUS_TRY(inner_products(self, self->next, self->next, self->small2));
     STATUS_TRY(inner_products(self, self->basis, self->next, self->small));
     STATUS_TRY(self->ops->eigh_top(self->queue, self->small, self->values, self->vectors));
@@ -115,28 +119,43 @@ static balora_status measure_error(subspace *self, double *error, bool *resolved
     for (int64_t i = 0; i < self->rank && *resolved; i++) {
         double gap = values[i] - values[b - 1];
         double residual = fmax(quadratic_form(vectors + i * b, gram, b) - values[i] * values[i], 0);
-        *resolved = values[i] > GRAM_RESOLUTION * values[0];
+        *resolved = values[i] > resolution * values[0];
         if (*resolved)
             *error = fmax(*error, gap > 0 ? residual / (2 * gap * values[i]) : INFINITY);
     }
     return BALORA_OK;
 }
 
-/* Iterate until the bound holds for every kept value; *converged tells. Ends early where the Gram matrix
- * cannot give it.
- */
+/* image = the basis under W. */
+static balora_status take_image(subspace *self) {
+    return self->ops->gemm(self->queue, 0, self->near_is_input, 1, self->basis, self->request->weight, 0,
+                           self->image);
+}
+
+/* next = basis G. */
+static balora_status multiply(subspace *self) {
+    if (!self->direct)
+        return self->ops->gemm(self->queue, 0, 0, 1, self->basis, self->gram, 0, self->next);
+    STATUS_TRY(take_image(self));
+    return self->ops->gemm(self->queue, 0, !self->near_is_input, 1, self->image, self->request->weight, 0,
+                           self->next);
+}
+
+/* Iterate until the bound holds for every kept value; *converged tells. Goes over to products with W where the Gram
+ * matrix cannot resolve the last of them, and ends early where those cannot either. */
 static balora_status iterate(subspace *self, bool *converged) {
     bool possible = true;
     *converged = false;
     for (int iteration = 1; iteration <= ITERATION_LIMIT && !*converged && possible; iteration++) {
-        STATUS_TRY(self->ops->gemm(self->queue, 0, 0, 1, self->basis, self->gram, 0, self->next));
+        STATUS_TRY(multiply(self));
         if (iteration % CHECK_INTERVAL == 0) {
             double error;
             bool resolved;
             STATUS_TRY(measure_error(self, &error, &resolved));
             bool settled = error <= PISSA_TOLERANCE / 2;
             *converged = settled && resolved;
-            possible = !settled || resolved;
+            possible = !settled || resolved || !self->direct;
+            self->direct = self->direct || (settled && !resolved);
         }
         matrix_view old = self->basis;
         self->basis = self->next;
@@ -172,8 +191,7 @@ static balora_status finish(subspace *self) {
     const backend_ops *ops = self->ops;
     int64_t b = self->block;
     double *vectors = self->host, *values = vectors + b * b;
-    STATUS_TRY(
-        ops->gemm(self->queue, 0, self->near_is_input, 1, self->basis, request->weight, 0, self->image));
+    STATUS_TRY(take_image(self));
     STATUS_TRY(inner_products(self, self->image, self->image, self->small));
     STATUS_TRY(ops->eigh_top(self->queue, self->small, self->values, self->vectors));
     STATUS_TRY(download_view(self, vectors, self->vectors));
