@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "metrics.h"
 #include "progress.h"
+#include "report.h"
 #include "tool.h"
 
 /* One run of `balora train`. */
@@ -21,7 +22,7 @@ typedef struct training {
     balora_trainer_information plan;
     progress progress;
     FILE *metrics, *evaluations;
-    char *metrics_path, *evaluations_path, *result_path;
+    char *metrics_path, *evaluations_path, *report_path, *result_path;
     int64_t steps, skipped; /* done so far; of them without effect */
     double seconds, last_loss;
     balora_evaluation last_evaluation;
@@ -80,8 +81,10 @@ static int prepare_folder(training *self) {
         return code;
     self->metrics_path = tool_join(out, "metrics.jsonl");
     self->evaluations_path = tool_join(out, "eval.jsonl");
+    self->report_path = tool_join(out, "report.html");
     self->result_path = tool_join(out, full ? "model" : "adapter");
-    if (self->metrics_path == NULL || self->evaluations_path == NULL || self->result_path == NULL)
+    if (self->report_path == NULL || self->metrics_path == NULL || self->evaluations_path == NULL ||
+        self->result_path == NULL)
         return EXIT_FAILED;
     if (is_there(self->metrics_path))
         printf("note     %s holds a run already: its files are replaced\n", out);
@@ -238,7 +241,7 @@ static void print_summary(const training *self) {
     printf(", last loss %.4f", self->last_loss);
     if (self->skipped > 0)
         printf(", %" PRId64 " steps skipped", self->skipped);
-    printf("\nwritten  %s and %s\n", self->result_path, self->metrics_path);
+    printf("\nwritten  %s, %s and %s\n", self->result_path, self->metrics_path, self->report_path);
 }
 
 static int train(training *self) {
@@ -254,6 +257,9 @@ static int train(training *self) {
     if (self->steps == 0)
         return code;
     int saved = save(self);
+    if (saved == EXIT_DONE)
+        saved = report_write(self->metrics_path, self->report_path, self->settings->model_path,
+                             self->settings->data_path);
     if (code == EXIT_DONE && saved == EXIT_DONE)
         print_summary(self);
     else if (saved == EXIT_DONE)
@@ -286,6 +292,7 @@ int command_train(option_list *list, command_settings *settings) {
     session_end(&self.session);
     free(self.metrics_path);
     free(self.evaluations_path);
+    free(self.report_path);
     free(self.result_path);
     return code != EXIT_DONE ? code : closed != EXIT_DONE ? closed : closed_evaluations;
 }

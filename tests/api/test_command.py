@@ -138,6 +138,10 @@ def training(folder):
         weighted = line["task"] + sum(line[f"lambda_{term}"] * (line[term] or 0)
                                       for term in ("consistency", "diversity", "svd"))
         report.check(abs(line["loss"] - weighted) < 1e-6 * max(1, abs(weighted)), f"loss is not the weighted sum: {line}")
+    page = (out / "report.html").read_text()
+    report.check_equal(page.count("<polyline"), 7, "curves of the report")
+    report.check("http" not in page and "<script" not in page, "the report needs something else")
+    report.check(f"<td>{sum(line['tokens'] for line in lines)}</td>" in page, page[:900])
     names = {path.name for path in (out / "adapter").iterdir()}
     report.check({"adapter_config.json", "adapter_model.safetensors"} <= names, str(names))
     evaluations = [json.loads(line) for line in (out / "eval.jsonl").read_text().splitlines()]
