@@ -87,8 +87,7 @@ static void release(bench *self, matrix_view view) {
         }                                                                                                    \
     } while (0)
 
-/* --- products ---------------------------------------------------------------------------------------------
- */
+/* --- products --- */
 
 typedef struct shape {
     const char *name;
@@ -161,8 +160,7 @@ static void bench_product(bench *self, const shape *s) {
     release(self, c);
 }
 
-/* --- attention --------------------------------------------------------------------------------------------
- */
+/* --- attention --- */
 
 static void bench_attention(bench *self, int32_t length, int64_t head_dim, int64_t key_heads) {
     const backend_ops *ops = self->device.ops;
@@ -193,8 +191,7 @@ static void bench_attention(bench *self, int32_t length, int64_t head_dim, int64
         release(self, all[i]);
 }
 
-/* --- rows -------------------------------------------------------------------------------------------------
- */
+/* --- rows --- */
 
 static void report(const char *name, double seconds, int64_t elements) {
     printf("%-34s %8.3f\n", name, seconds * 1e9 / (double)elements);

@@ -30,8 +30,7 @@ static void factor_shape(int64_t shape[2], const projection *part, int64_t rank,
     shape[1] = kind == FACTOR_A ? part->in : rank;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 /* A file under construction and the host memory for one factor of any module. */
 typedef struct peft_output {
@@ -165,8 +164,7 @@ fail:
     return status;
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 /* A PEFT folder being read for a model. */
 typedef struct peft_input {

@@ -26,8 +26,7 @@ struct backend_buffer {
     int64_t bytes;
 };
 
-/* --- operands
- * ------------------------------------------------------------------------------------------------- */
+/* --- operands --- */
 
 /* Sets of dtypes that an operand may have. */
 enum { IN_F32 = 1, IN_BF16 = 2, IN_F16 = 4, IN_F64 = 8, IN_I32 = 16, IN_FLOAT = IN_F32 | IN_BF16 | IN_F16 };
@@ -69,8 +68,7 @@ static inline void *view_row(matrix_view view, int64_t row) {
     return view.buffer->data + view.offset + row * view.ld * element_size(view.dtype);
 }
 
-/* --- scratch
- * -------------------------------------------------------------------------------------------------- */
+/* --- scratch --- */
 
 /* At least `bytes` bytes aligned to 64, the same block for every call of the queue. */
 balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void *out);
@@ -78,8 +76,7 @@ balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void *out);
 /* A part of scratch for each thread of a loop: `floats` floats, starting on a cache line. */
 balora_status scratch_threads(backend_queue *queue, int64_t floats, float **out, int64_t *stride);
 
-/* --- loops
- * ---------------------------------------------------------------------------------------------------- */
+/* --- loops --- */
 
 /* Works on `count` neighbouring elements of one row, from column `column`. */
 typedef void (*span_body)(int64_t row, int64_t column, int64_t count, int thread, void *user);
@@ -97,8 +94,7 @@ static inline int is_joined(matrix_view view) {
     return view.ld == view.cols || view.rows == 1;
 }
 
-/* --- slots, by file
- * ------------------------------------------------------------------------------------------- */
+/* --- slots, by file --- */
 
 /* device.c */
 balora_status cpu_device_count(int32_t *count);

@@ -1,7 +1,6 @@
 #include "tensor/dtype.h"
 
 #include <stddef.h>
-#include <string.h>
 
 typedef struct dtype_entry {
     int32_t dtype;
@@ -29,13 +28,6 @@ const char *dtype_name(int32_t dtype) {
         if (entries[i].dtype == dtype)
             return entries[i].name;
     return "unknown";
-}
-
-int32_t dtype_from_name(const char *name) {
-    for (size_t i = 0; i < ENTRY_COUNT; i++)
-        if (strcmp(entries[i].name, name) == 0)
-            return entries[i].dtype;
-    return BALORA_DTYPE_AUTO;
 }
 
 int64_t dtype_find_non_finite(int32_t dtype, const void *data, int64_t count) {

@@ -12,9 +12,6 @@ int64_t dtype_size(int32_t dtype);
 /* "float32", "bfloat16", ... as config.json and the command line write them; "unknown" otherwise. */
 const char *dtype_name(int32_t dtype);
 
-/* Code of such a name, or BALORA_DTYPE_AUTO when there is none. */
-int32_t dtype_from_name(const char *name);
-
 /* Place of the first infinity or NaN among `count` F32, F16 or BF16 numbers of any alignment; -1: there is none. */
 int64_t dtype_find_non_finite(int32_t dtype, const void *data, int64_t count);
 

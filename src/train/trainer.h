@@ -9,6 +9,14 @@
 #include "regularizer/spectral.h"
 #include "train/pass.h"
 
+/* What the host knows of a micro-batch before its terms come back. */
+typedef struct micro_record {
+    batch_counts counts;
+    double lambdas[3];
+    double svd_share; /* weight of its SVD term in the step */
+    bool has_svd;
+} micro_record;
+
 struct balora_trainer {
     balora_adapter *adapter;
     balora_data *data;
@@ -29,17 +37,9 @@ struct balora_trainer {
     matrix_view regularized_rows; /* I32 [1, M]: rows on which the regularizers act, among the needed ones */
     matrix_view regularized_hidden; /* F32 [M, hidden] */
     int32_t *host_rows;             /* [M] */
-    double *host_sums;              /* [micro-batches, LOSS_COLUMNS], then SVD values, then entropies [M] */
-    struct micro_record *records;   /* [micro-batches] */
+    double *host_sums; /* [micro-batches, LOSS_COLUMNS], then SVD values; before a step ends, entropies [M] */
+    micro_record *records; /* [micro-batches] */
 };
-
-/* What the host knows of a micro-batch before its terms come back. */
-typedef struct micro_record {
-    batch_counts counts;
-    double lambdas[3];
-    double svd_share; /* weight of its SVD term in the step */
-    bool has_svd;
-} micro_record;
 
 balora_status trainer_create(balora_trainer **out, balora_adapter *adapter, balora_data *data,
                              const balora_train_options *options);

@@ -35,8 +35,7 @@ const char *slot_name(slot_number slot) {
     return names[slot];
 }
 
-/* --- device ------------------------------------------------------------------------------------------------
- */
+/* --- device --- */
 
 balora_status bench_open(bench *b, const backend_ops *ops, int32_t index, int32_t threads) {
     memset(b, 0, sizeof *b);
@@ -93,8 +92,7 @@ void bench_expect(bench *b, slot_number slot, balora_status wanted, balora_statu
                  status == BALORA_OK ? "" : balora_error_message());
 }
 
-/* --- cases -------------------------------------------------------------------------------------------------
- */
+/* --- cases --- */
 
 void case_begin(bench *b, slot_number slot, const char *format, ...) {
     b->slot = slot;
@@ -170,8 +168,7 @@ void case_end(bench *b) {
     b->array_count = 0;
 }
 
-/* --- operands ----------------------------------------------------------------------------------------------
- */
+/* --- operands --- */
 
 /* Patterns that read as a NaN in every float type, and as a negative integer. */
 static void fill_border(unsigned char *bytes, int64_t count) {
@@ -256,8 +253,7 @@ void operand_may_change(operand *self) {
     self->written = true;
 }
 
-/* --- expectations ------------------------------------------------------------------------------------------
- */
+/* --- expectations --- */
 
 /* How far beyond its tolerance a result is: at most 1 is good. */
 static double excess(double got, double want, double magnitude, tolerance allowed) {
@@ -299,8 +295,7 @@ void expect_near(bench *b, const char *what, double got, double want, double all
         bench_report(b, "%s: got %.9g, expected %.9g within %.3g", what, got, want, allowed);
 }
 
-/* --- numbers -----------------------------------------------------------------------------------------------
- */
+/* --- numbers --- */
 
 double draw_normal(bench *b) {
     return random_normal(DRAW_SEED, 1, b->draws++);

@@ -11,8 +11,7 @@
 
 #include "backend/ops.h"
 
-/* --- products (reference_factor.c) -------------------------------------------------------------------------
- */
+/* --- products (reference_factor.c) --- */
 
 /* out = alpha op(a) op(b) + beta c; op(a) [m, k], op(b) [k, n]; c is not read when beta is 0. */
 typedef struct reference_product {
@@ -27,8 +26,7 @@ void reference_gemm(const reference_product *product, double *out, double *magni
 /* All eigenvalues, descending, and unit eigenvectors as rows of a symmetric matrix (Jacobi). */
 void reference_eigh(int64_t n, const double *a, double *values, double *vectors);
 
-/* --- rows (reference_rows.c) -------------------------------------------------------------------------------
- */
+/* --- rows (reference_rows.c) --- */
 
 void reference_rms_norm(int64_t rows, int64_t cols, const double *x, const double *weight,
                         double weight_offset, double epsilon, double *y);
@@ -49,8 +47,7 @@ void reference_rope(int64_t tokens, int64_t heads, int64_t head_dim, const doubl
 double reference_activation(int32_t activation, double x);
 double reference_activation_slope(int32_t activation, double x);
 
-/* --- attention (reference_attention.c) ---------------------------------------------------------------------
- */
+/* --- attention (reference_attention.c) --- */
 
 typedef struct reference_attention {
     const attention_shape *shape;
@@ -75,8 +72,7 @@ typedef struct reference_attention_gradient {
 void reference_attention_backward(const reference_attention *problem, const double *dout,
                                   const reference_attention_gradient *out);
 
-/* --- objective (reference_objective.c) ---------------------------------------------------------------------
- */
+/* --- objective (reference_objective.c) --- */
 
 typedef struct reference_loss_row {
     int64_t vocabulary;

@@ -88,8 +88,7 @@ static const attention_case cases[] = {
     {{90, 91}, 3, 1, 32, 0, 4.0},
 };
 
-/* --- forward -----------------------------------------------------------------------------------------------
- */
+/* --- forward --- */
 
 static void forward_case(bench *b, const attention_case *c, bool in_place, bool wants_logsumexp) {
     problem p;
@@ -125,8 +124,7 @@ void test_attention_forward(bench *b) {
     forward_case(b, &(attention_case){{0}, 2, 1, 8, 0, 1.0}, false, true); /* no sequence at all */
 }
 
-/* --- backward ----------------------------------------------------------------------------------------------
- */
+/* --- backward --- */
 
 static void backward_case(bench *b, const attention_case *c, bool in_place) {
     problem p;
@@ -161,8 +159,7 @@ void test_attention_backward(bench *b) {
     backward_case(b, &(attention_case){{0}, 2, 1, 8, 0, 1.0}, false);
 }
 
-/* --- packed = one by one -----------------------------------------------------------------------------------
- */
+/* --- packed = one by one --- */
 
 /* The rows of sequence s alone, as a problem of one sequence: results go to the same rows of `out`. */
 static void run_alone(bench *b, const problem *p, int64_t s, operand *offset, const operand *out,

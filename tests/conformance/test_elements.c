@@ -29,8 +29,7 @@ void test_elements_fill_zero(bench *b) {
         }
 }
 
-/* --- copy --------------------------------------------------------------------------------------------------
- */
+/* --- copy --- */
 
 static void copy_case(bench *b, int32_t to, int32_t from, int64_t rows, int64_t cols, const double *values) {
     case_begin(b, SLOT_copy, "%s from %s [%lld, %lld]", dtype_name(to), dtype_name(from), (long long)rows,
@@ -105,8 +104,7 @@ void test_elements_copy_rounding(bench *b) {
         }
 }
 
-/* --- gather and scatter ------------------------------------------------------------------------------------
- */
+/* --- gather and scatter --- */
 
 static operand *operand_indices(bench *b, int64_t count, int64_t bound) {
     double *indices = case_array(b, count);
@@ -156,8 +154,7 @@ void test_elements_scatter(bench *b) {
         }
 }
 
-/* --- sums --------------------------------------------------------------------------------------------------
- */
+/* --- sums --- */
 
 void test_elements_scale_add(bench *b) {
     static const double factors[][2] = {{1.0, 0.0}, {1.0, 1.0}, {-0.75, 0.5},

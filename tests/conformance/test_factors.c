@@ -18,8 +18,7 @@ static void expect_orthonormal(bench *b, operand *self) {
     expect_near(b, "largest entry of x x^T - 1", worst, 0.0, allowed);
 }
 
-/* --- eigh_top ----------------------------------------------------------------------------------------------
- */
+/* --- eigh_top --- */
 
 typedef enum spectrum {
     SPECTRUM_RANDOM, /* of a random Gram matrix */
@@ -95,8 +94,7 @@ void test_factors_eigh(bench *b) {
     eigh_case(b, SPECTRUM_REPEATED, 100, 31);
 }
 
-/* --- orthonormalize_rows -----------------------------------------------------------------------------------
- */
+/* --- orthonormalize_rows --- */
 
 static void orthonormalize_case(bench *b, int32_t type, int64_t rows, int64_t cols, double dependence) {
     case_begin(b, SLOT_orthonormalize_rows, "%s [%lld, %lld], rows %g apart", dtype_name(type),
@@ -138,8 +136,7 @@ void test_factors_orthonormalize(bench *b) {
                 orthonormalize_case(b, types[t], shapes[s][0], shapes[s][1], dependences[d]);
 }
 
-/* --- svd ---------------------------------------------------------------------------------------------------
- */
+/* --- svd --- */
 
 static void expect_reconstruction(bench *b, const operand *a, const operand *u, const operand *s,
                                   const operand *vt) {

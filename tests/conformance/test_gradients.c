@@ -85,8 +85,7 @@ static void check_slot(bench *b, const differentiable *f, const double *point) {
     free(gradient);
 }
 
-/* --- rms_norm: the point is [x, weight] --------------------------------------------------------------------
- */
+/* --- rms_norm: the point is [x, weight] --- */
 
 typedef struct norm_parameters {
     int64_t rows, cols;
@@ -156,8 +155,7 @@ void test_gradients_rms_norm(bench *b) {
     }
 }
 
-/* --- gated activations: the point is [gate, up] ------------------------------------------------------------
- */
+/* --- gated activations: the point is [gate, up] --- */
 
 enum { GATE_ROWS = 5, GATE_COLS = 33, GATE_COUNT = GATE_ROWS * GATE_COLS };
 
@@ -221,8 +219,7 @@ void test_gradients_gated_activation(bench *b) {
     }
 }
 
-/* --- rope: linear, so that rotating the cotangent back must be the gradient --------------------------------
- */
+/* --- rope: linear, so that rotating the cotangent back must be the gradient --- */
 
 enum {
     ROPE_TOKENS = 6,
@@ -285,8 +282,7 @@ void test_gradients_rope(bench *b) {
     free(point);
 }
 
-/* --- attention: the point is [q, k, v] ---------------------------------------------------------------------
- */
+/* --- attention: the point is [q, k, v] --- */
 
 typedef struct attention_parameters {
     attention_shape shape;
@@ -401,8 +397,7 @@ void test_gradients_attention(bench *b) {
     }
 }
 
-/* --- loss_head: the point is the student's logits ----------------------------------------------------------
- */
+/* --- loss_head: the point is the student's logits --- */
 
 typedef struct loss_parameters {
     int64_t rows, vocabulary, top_k;

@@ -6,8 +6,7 @@
 #include "reference.h"
 #include "tests.h"
 
-/* --- loss_head ---------------------------------------------------------------------------------------------
- */
+/* --- loss_head --- */
 
 typedef struct loss_case {
     int64_t rows, vocabulary, top_k;
@@ -265,8 +264,7 @@ void test_objective_loss_head_rows(bench *b) {
     }
 }
 
-/* --- entropy_rows ------------------------------------------------------------------------------------------
- */
+/* --- entropy_rows --- */
 
 void test_objective_entropy(bench *b) {
     static const int64_t vocabularies[] = {1, 2, 3, 17, 65, 1000, 32001};
@@ -292,8 +290,7 @@ void test_objective_entropy(bench *b) {
                 }
 }
 
-/* --- spectral_coefficients ---------------------------------------------------------------------------------
- */
+/* --- spectral_coefficients --- */
 
 typedef struct spectral_operands {
     operand *eigenvalues, *trace, *weights, *gamma, *value;

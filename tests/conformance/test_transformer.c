@@ -77,8 +77,7 @@ void test_transformer_rms_norm_backward(bench *b) {
                                        wants_weight != 0);
 }
 
-/* --- rope --------------------------------------------------------------------------------------------------
- */
+/* --- rope --- */
 
 static void rope_case(bench *b, int64_t tokens, int64_t heads, int64_t head_dim, int inverse) {
     enum { POSITIONS = 37 };
@@ -115,8 +114,7 @@ void test_transformer_rope(bench *b) {
             rope_case(b, shapes_of[s][0], shapes_of[s][1], shapes_of[s][2], inverse);
 }
 
-/* --- gated activations -------------------------------------------------------------------------------------
- */
+/* --- gated activations --- */
 
 static const int32_t activations[] = {ACTIVATION_SILU, ACTIVATION_GELU_TANH};
 

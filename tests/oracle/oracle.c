@@ -38,8 +38,7 @@ double oracle_option(const oracle_run *run, const char *key) {
     return json_number_value(json_object_get(run->options, key));
 }
 
-/* --- options
- * -------------------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 typedef struct oracle_options {
     balora_adapter_options adapter;
@@ -95,8 +94,7 @@ static balora_status read_options(oracle_options *out, const json_t *document,
     return BALORA_OK;
 }
 
-/* --- the run
- * -------------------------------------------------------------------------------------------------- */
+/* --- the run --- */
 
 static balora_status open_handles(oracle_run *run, const oracle_changes *changes, oracle_options *options) {
     balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
@@ -177,8 +175,7 @@ balora_status oracle_save(oracle_run *run, const char *name) {
                                : balora_adapter_save(run->adapter, folder, NULL);
 }
 
-/* --- numbers
- * -------------------------------------------------------------------------------------------------- */
+/* --- numbers --- */
 
 static double widen(int32_t dtype, const unsigned char *raw) {
     float value;
@@ -272,8 +269,7 @@ double oracle_distance(const double *a, const double *b, int64_t count) {
     return sqrt(sum);
 }
 
-/* --- evaluation
- * ----------------------------------------------------------------------------------------------- */
+/* --- evaluation --- */
 
 static int keep_logits(const float *logits, int64_t rows, int64_t vocabulary, void *user) {
     oracle_logits *self = user;

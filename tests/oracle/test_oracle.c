@@ -57,8 +57,7 @@ static void finish(oracle_case *self) {
     oracle_finish(&self->run);
 }
 
-/* --- steps
- * ---------------------------------------------------------------------------------------------------- */
+/* --- steps --- */
 
 /* Is the term part of the run? The library does not compute one whose weight is 0. */
 static bool has_term(const oracle_case *self, const char *term) {
@@ -160,8 +159,7 @@ static void schedules_and_counts_agree(void **state) {
     }
 }
 
-/* --- the result
- * ----------------------------------------------------------------------------------------------- */
+/* --- the result --- */
 
 static double compare_delta(const oracle_case *self, const char *tensor) {
     char module[128];
@@ -232,8 +230,7 @@ static void trained_weights_agree(void **state) {
     print_message("%s: weights within %.1e of what training changed\n", self->name, worst);
 }
 
-/* --- evaluation
- * ----------------------------------------------------------------------------------------------- */
+/* --- evaluation --- */
 
 static double expected_number(const oracle_case *self, const char *key) {
     return json_number_value(json_object_get(self->expected, key));
@@ -319,8 +316,7 @@ static void the_merged_model_is_the_trained_one(void **state) {
     compare("loss", 0, alone.loss, in_memory.loss, tolerance, 0);
 }
 
-/* --- the list of tests
- * ---------------------------------------------------------------------------------------- */
+/* --- the list of tests --- */
 
 static int is_case(const struct dirent *entry) {
     return entry->d_name[0] != '.';

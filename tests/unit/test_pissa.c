@@ -40,8 +40,7 @@ typedef struct bench {
     double *host_a, *host_b;
 } bench;
 
-/* --- spectra
- * -------------------------------------------------------------------------------------------------- */
+/* --- spectra --- */
 
 static double geometric(int64_t index, int64_t rank) {
     (void)rank;
@@ -86,8 +85,7 @@ static double nothing(int64_t index, int64_t rank) {
     return 0;
 }
 
-/* --- the bench
- * ------------------------------------------------------------------------------------------------ */
+/* --- the bench --- */
 
 static double *numbers(int64_t count) {
     double *out = calloc((size_t)count, sizeof *out);
@@ -235,8 +233,7 @@ static balora_status factorize(bench *self, uint64_t seed) {
     return status;
 }
 
-/* --- what must hold
- * ------------------------------------------------------------------------------------------- */
+/* --- what must hold --- */
 
 static double distance(const double *a, const double *b, int64_t count) {
     double sum = 0;
@@ -296,8 +293,7 @@ static void check(scratch *base, const problem *one) {
     close_bench(&self);
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------------------- */
+/* --- tests --- */
 
 static void subspaces_find_the_leading_part(void **state) {
     static const problem problems[] = {

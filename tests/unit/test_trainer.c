@@ -119,7 +119,7 @@ static void finish(run *self) {
         expect_ok(status);
 }
 
-/* --- what an adapter holds ------------------------------------------------------------------------------------ */
+/* --- what an adapter holds --- */
 
 typedef struct snapshot {
     char *bytes;
@@ -161,7 +161,7 @@ static void expect_changed(scratch *base, balora_adapter *adapter, const snapsho
     drop(base, &now);
 }
 
-/* --- steps that are not finite -------------------------------------------------------------------------------- */
+/* --- steps that are not finite --- */
 
 static void poison(scratch *base, const char *path) {
     safetensors_file file;
@@ -310,7 +310,7 @@ static void a_learning_rate_without_measure_is_told(void **state) {
     check_runaway(*state, BALORA_METHOD_BA_LORA);
 }
 
-/* --- cancellation --------------------------------------------------------------------------------------------- */
+/* --- cancellation --- */
 
 static void the_log_callback_cancels(void **state) {
     const char *model = poisoned_model(*state);
@@ -414,7 +414,7 @@ static void a_signal_handler_cancels_in_the_middle_of_a_step(void **state) {
     assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
 }
 
-/* --- states --------------------------------------------------------------------------------------------------- */
+/* --- states --- */
 
 static void an_adapter_has_one_trainer_at_a_time(void **state) {
     (void)state;
@@ -485,7 +485,7 @@ static void a_run_ends_with_done(void **state) {
     close_run(&self);
 }
 
-/* --- repetition ----------------------------------------------------------------------------------------------- */
+/* --- repetition --- */
 
 /* One training on a shared model; without assertions, as it may run on a thread of its own. */
 typedef struct job {
