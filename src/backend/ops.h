@@ -10,13 +10,20 @@
  * - Matrices are row-major views. `ld` is the distance of two rows in elements, at least `cols`. Bytes
  *   between `cols` and `ld` are never touched. Views of one call do not overlap unless the slot says so.
  * - "float" is F32, BF16 or F16; arithmetic is F32 with F32 accumulation at least, F64 where all operands are
- *   F64.
+ *   F64. "activation" is F32, and BF16 where the device's properties say `bf16_activations`: results are then
+ *   computed in F32 and rounded once. The activation operands of a call have one dtype unless the slot says
+ *   otherwise.
  * - A vector of n elements is a view [1, n]; a scalar is [1, 1].
  * - A slot checks shapes and dtypes and answers BALORA_ERROR_INTERNAL when they do not fit: callers are our
  *   own rooms.
  * - Results do not depend on timing: the same call with the same number of threads gives the same bits.
+ * - Indices in device memory and values that are not finite are checked where that needs no wait
+ *   (BALORA_ERROR_INTERNAL, BALORA_ERROR_NUMERIC); a device that would have to wait for them leaves NaN in
+ *   what depends on them instead, and never reads or writes outside its operands.
  *
- * The table is append-only: slots are added at the end with a rise of BACKEND_ABI_MINOR.
+ * The table is append-only: slots are added at the end with a rise of BACKEND_ABI_MINOR. A slot is required
+ * unless its comment says "optional": NULL then, and a composition of other slots (backend/composed.h) or
+ * nothing takes its place.
  */
 #ifndef BACKEND_OPS_H
 #define BACKEND_OPS_H
@@ -24,12 +31,13 @@
 #include <stdint.h>
 
 #include "balora/types.h"
-#include "base/memory.h"
 
 #define BACKEND_MAGIC     UINT32_C(0x42614C6F) /* "BaLo" */
 #define BACKEND_ABI_MAJOR 1
-#define BACKEND_ABI_MINOR 0
+#define BACKEND_ABI_MINOR 1
 
+typedef struct allocator allocator; /* base/memory.h */
+typedef struct backend_event backend_event; /* a moment of a queue */
 typedef struct backend_device backend_device; /* a place with memory */
 typedef struct backend_queue
     backend_queue; /* an ordered stream of work on a device, with its scratch memory */
@@ -49,7 +57,8 @@ typedef struct backend_properties {
     char features[256];   /* instruction sets and libraries in use, comma-separated */
     int64_t memory_bytes; /* total memory of the device */
     int32_t threads;
-    int32_t reserved;
+    int32_t bf16_activations; /* 1: "activation" operands may be BF16, and that is the faster way */
+    int64_t logit_bytes;      /* a chunk of logits that keeps the device busy */
 } backend_properties;
 
 /* The largest sizes that a caller is going to ask for; `prepare` makes scratch for them once. 0: never used.
@@ -60,6 +69,9 @@ typedef struct backend_limits {
     int64_t sequence_length; /* longest sequence of attention */
     int64_t head_dim;
     int64_t vocabulary; /* columns of loss_head and entropy_rows */
+    int64_t eigh_count; /* k of eigh_top; 0: as many as eigh_size */
+    int64_t tokens;     /* rows of attention */
+    int64_t heads;      /* query heads of attention */
 } backend_limits;
 
 /* Gated activations: out = activation(gate) * up. */
@@ -67,8 +79,8 @@ enum { ACTIVATION_SILU = 1, ACTIVATION_GELU_TANH = 2 };
 
 /*
  * Causal attention of packed sequences, head h of the queries reading head h / (heads / key_heads) of keys
- * and values: out_i = sum_j p_ij v_j,  p_ij = softmax_j(scale q_i . k_j)  over j <= i of the same sequence,
- * and i - j < window where window > 0.
+ * and values: out_i = sum_j p_ij v_j,  p_ij = softmax_j(c(scale q_i . k_j))  over j <= i of the same sequence,
+ * and i - j < window where window > 0; c(x) = soft_cap tanh(x / soft_cap) where soft_cap > 0, else x.
  */
 typedef struct attention_shape {
     int64_t sequences;        /* B */
@@ -76,22 +88,22 @@ typedef struct attention_shape {
     int64_t heads, key_heads, head_dim;
     int64_t window; /* 0: none */
     float scale;
-    int32_t reserved;
+    float soft_cap; /* 0: none */
 } attention_shape;
 
 typedef struct attention_forward {
     attention_shape shape;
     matrix_view offsets;   /* I32 [1, B + 1]: first row of each sequence, and the number of rows at the end */
-    matrix_view q;         /* F32 [tokens, heads * head_dim] */
-    matrix_view k, v;      /* F32 [tokens, key_heads * head_dim] */
-    matrix_view out;       /* F32 [tokens, heads * head_dim]; may be the view q itself */
+    matrix_view q;         /* activation [tokens, heads * head_dim] */
+    matrix_view k, v;      /* activation [tokens, key_heads * head_dim] */
+    matrix_view out;       /* activation [tokens, heads * head_dim]; may be the view q itself */
     matrix_view logsumexp; /* F32 [tokens, heads]: kept for backward; a NULL buffer: not wanted */
 } attention_forward;
 
 typedef struct attention_backward {
     attention_shape shape;
     matrix_view offsets, q, k, v, out, logsumexp; /* as forward took and left them */
-    matrix_view dout;                             /* F32 [tokens, heads * head_dim] */
+    matrix_view dout;                             /* activation [tokens, heads * head_dim] */
     matrix_view dq, dk, dv;                       /* overwritten; dq may be the view dout itself */
 } attention_backward;
 
@@ -107,11 +119,10 @@ enum {
 /*
  * The fused loss head over a chunk of rows: terms, and the gradient of
  *   sum over rows of  task_weight CE + consistency_weight T^2 KL + diversity_weight sum(q ln q)
- * with respect to the student's logits, in place of them (method: consistency and diversity of BA-LoRA,
- * generation).
+ * with respect to the student's logits (method: consistency and diversity of BA-LoRA, generation).
  */
 typedef struct loss_head_rows {
-    matrix_view logits;  /* F32 [rows, vocabulary]; overwritten by the gradient when `gradient` is not 0 */
+    matrix_view logits;  /* F32 [rows, vocabulary]; with `gradient` overwritten */
     matrix_view teacher; /* F32 [rows, vocabulary]; NULL buffer: no consistency term. May be overwritten. */
     matrix_view targets; /* I32 [1, rows]: token to predict, or -1 */
     matrix_view regularized; /* I32 [1, rows]: 1 where the regularizers act, else 0 */
@@ -121,6 +132,8 @@ typedef struct loss_head_rows {
     int64_t top_k; /* 0: the whole vocabulary */
     int32_t gradient;
     int32_t reserved;
+    /* Where the gradient goes, activation [rows, vocabulary]; NULL buffer: in place of the logits. */
+    matrix_view gradient_out;
 } loss_head_rows;
 
 /*
@@ -154,6 +167,39 @@ typedef struct adamw_update {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
     int64_t step; /* from 1 */
 } adamw_update;
+
+/* c_i = alpha op(a_i) op(b_i) + beta c_i for i < count: a_i are the views a, b, c moved by i strides. */
+typedef struct gemm_batch {
+    int64_t count;
+    int64_t stride_a, stride_b, stride_c; /* in elements; 0: the same operand each time (not for c) */
+    matrix_view a, b, c;                  /* of i = 0; dtypes as gemm has them */
+    double alpha, beta;
+    int32_t transpose_a, transpose_b;
+} gemm_batch;
+
+/* How the codes of a quantised matrix are read. */
+enum {
+    QUANTIZED_4BIT = 1,     /* w = map[code] scales[i / 64] along the flat matrix; two codes a byte, the first in
+                               the high half (bitsandbytes NF4 and FP4) */
+    QUANTIZED_INT8_ROWS = 2 /* w = code scales[row] / 127, codes signed (bitsandbytes LLM.int8) */
+};
+
+#define QUANTIZED_BLOCK 64 /* weights that share a scale in QUANTIZED_4BIT */
+
+typedef struct quantized_matrix {
+    matrix_view values; /* float [rows, cols]: written by dequantize, read by quantize */
+    matrix_view codes;  /* U8: [1, ceil(rows cols / 2)] or [rows, cols] */
+    matrix_view scales; /* F32: [1, ceil(rows cols / 64)] or [1, rows]; the largest |w| of its block or row */
+    matrix_view map;    /* F32 [1, 16], ascending not needed; NULL buffer for INT8_ROWS */
+    int32_t kind;
+    int32_t reserved;
+} quantized_matrix;
+
+/* Of the whole device, in bytes. */
+typedef struct backend_memory {
+    int64_t current, peak; /* taken through buffer_allocate and for scratch by this device handle */
+    int64_t free, total;   /* as the driver counts */
+} backend_memory;
 
 typedef struct backend_ops {
     uint32_t magic;
@@ -191,18 +237,19 @@ typedef struct backend_ops {
 
     /* dst = src with conversion between F64 and the float types; rounded once, to nearest even. */
     balora_status (*copy)(backend_queue *queue, matrix_view dst, matrix_view src);
-    /* dst[i, :] = src[indices[i], :], src float, dst F32; indices I32 [1, rows of dst]. */
+    /* dst[i, :] = src[indices[i], :], src float, dst activation of any dtype; indices I32 [1, rows of dst]. */
     balora_status (*gather_rows)(backend_queue *queue, matrix_view dst, matrix_view src, matrix_view indices);
-    /* dst[indices[i], :] += src[i, :], F32; equal indices add up in the order of i. */
+    /* dst[indices[i], :] += src[i, :], activations, dst F32 or as src; equal indices add up in the order of
+     * i. */
     balora_status (*scatter_add_rows)(backend_queue *queue, matrix_view dst, matrix_view src,
                                       matrix_view indices);
-    /* y = alpha x + beta y, F32 or F64; y is not read when beta is 0. */
+    /* y = alpha x + beta y, F64 or activations of any dtypes; y is not read when beta is 0. */
     balora_status (*scale_add)(backend_queue *queue, double alpha, matrix_view x, double beta, matrix_view y);
-    /* y[i, :] += row, row float [1, cols], y F32. */
+    /* y[i, :] += row, row float [1, cols], y activation. */
     balora_status (*add_row)(backend_queue *queue, matrix_view y, matrix_view row);
     /* x[i, :] *= weights[i]; F64, weights [1, rows]. */
     balora_status (*scale_rows)(backend_queue *queue, matrix_view x, matrix_view weights);
-    /* out = beta out + sum of the rows of x; F32 or F64, out [1, cols]. */
+    /* out = beta out + sum of the rows of x; x activation and out F32, or both F64; out [1, cols]. */
     balora_status (*sum_rows)(backend_queue *queue, matrix_view x, double beta, matrix_view out);
     /* out = beta out + sum of x^2, x F32, out F64 [1, 1], accumulated in F64. */
     balora_status (*sum_squares)(backend_queue *queue, matrix_view x, double beta, matrix_view out);
@@ -211,8 +258,8 @@ typedef struct backend_ops {
 
     /* --- BLAS and factorizations --- */
 
-    /* c = alpha op(a) op(b) + beta c; op transposes when the flag is not 0. a, b float with c F32, or all
-     * F64. c is not read when beta is 0. */
+    /* c = alpha op(a) op(b) + beta c; op transposes when the flag is not 0. a, b float with c F32, a, b, c
+     * BF16 activations, or all F64. c is not read when beta is 0. */
     balora_status (*gemm)(backend_queue *queue, int transpose_a, int transpose_b, double alpha, matrix_view a,
                           matrix_view b, double beta, matrix_view c);
     /* c = a a^T, or a^T a when transpose is not 0; c F32 with a float, or both F64. Both triangles are
@@ -230,19 +277,21 @@ typedef struct backend_ops {
 
     /* --- transformer --- */
 
-    /* y = x / rms(x) * (weight + weight_offset), rms = sqrt(mean(x^2) + epsilon). F32; weight [1, cols]. */
+    /* y = x / rms(x) * (weight + weight_offset), rms = sqrt(mean(x^2) + epsilon). x, y activations of any
+     * dtypes; weight F32 [1, cols]; y may be the view x. */
     balora_status (*rms_norm)(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                               float epsilon, matrix_view y);
-    /* dx += gradient of x for dy; dweight += gradient of weight (NULL buffer: not wanted). */
+    /* dx += gradient of x for dy; dweight += gradient of weight (NULL buffer: not wanted), F32. x, dy, dx are
+     * activations of any dtypes. */
     balora_status (*rms_norm_backward)(backend_queue *queue, matrix_view x, matrix_view weight,
                                        float weight_offset, float epsilon, matrix_view dy, matrix_view dx,
                                        matrix_view dweight);
     /* Rotate pairs (j, j + head_dim / 2) of every head in place by the angle of the row's position;
-     * half-split form. x F32 [tokens, heads * head_dim]; positions I32 [1, tokens]; table F32 [positions,
+     * half-split form. x activation [tokens, heads * head_dim]; positions I32 [1, tokens]; table F32 [positions,
      * head_dim]: cosines, then sines. inverse: rotate back, which is also the gradient. */
     balora_status (*rope)(backend_queue *queue, matrix_view x, int64_t head_dim, matrix_view positions,
                           matrix_view table, int inverse);
-    /* out = activation(gate) * up; all F32 [rows, cols]; out may be the view gate. */
+    /* out = activation(gate) * up; all activations [rows, cols]; out may be the view gate. */
     balora_status (*gated_activation)(backend_queue *queue, int32_t activation, matrix_view gate,
                                       matrix_view up, matrix_view out);
     /* dgate, dup from dout; they may be the views gate and up. */
@@ -268,6 +317,73 @@ typedef struct backend_ops {
     balora_status (*clip_scale)(backend_queue *queue, matrix_view sum_squares, double max_norm,
                                 matrix_view scale);
     balora_status (*adamw)(backend_queue *queue, const adamw_update *args);
+
+    /* === since minor 1 === */
+
+    /* --- device --- */
+
+    balora_status (*event_open)(backend_event **out, backend_device *device);
+    void (*event_close)(backend_event *event);
+    /* The moment when all work of the queue so far is done; an event may be recorded again. */
+    balora_status (*event_record)(backend_queue *queue, backend_event *event);
+    /* Later work of the queue begins after the event, which another queue of the device may have recorded. */
+    balora_status (*event_wait)(backend_queue *queue, backend_event *event);
+    /* Seconds from one recorded event to another; waits for both. */
+    balora_status (*event_elapsed)(backend_event *begin, backend_event *end, double *seconds);
+    balora_status (*memory_usage)(backend_device *device, backend_memory *out);
+    /* Allow products of F32 operands to round them to TF32 (10 bits) where the device gains by it; off at
+     * first. A device without TF32 does nothing. */
+    balora_status (*allow_tf32)(backend_queue *queue, int32_t allowed);
+    /* Optional, both or neither. Record the work enqueued from begin to end instead of running it, then run it
+     * as one graph, or with `run` 0 drop it: what a caller does whose work failed in between. No `synchronize`,
+     * event or allocation in between. Downloads are valid after `synchronize` as always. */
+    balora_status (*capture_begin)(backend_queue *queue);
+    balora_status (*capture_end)(backend_queue *queue, int32_t run);
+
+    /* --- rows and elements --- */
+
+    /* x = standard normal numbers times deviation: element i of the flat matrix is base/random.h's
+     * random_normal(seed, stream, i), up to rounding. x float. */
+    balora_status (*fill_normal)(backend_queue *queue, matrix_view x, uint64_t seed, uint64_t stream,
+                                 double deviation);
+    /* Block-wise 4-bit or row-wise 8-bit codes to numbers and back, rounded to the nearest code (the first of
+     * equally near ones for 4 bits, ties to even for 8); quantize writes codes and scales. */
+    balora_status (*dequantize)(backend_queue *queue, const quantized_matrix *args);
+    balora_status (*quantize)(backend_queue *queue, const quantized_matrix *args);
+
+    /* --- BLAS and factorizations --- */
+
+    /* Optional, composed of gemm and add_row: c = alpha op(a) op(b) + beta c + bias in every row; operands as
+     * gemm, bias F32 [1, columns of c]. */
+    balora_status (*gemm_bias)(backend_queue *queue, int transpose_a, int transpose_b, double alpha,
+                               matrix_view a, matrix_view b, double beta, matrix_view c, matrix_view bias);
+    balora_status (*gemm_batched)(backend_queue *queue, const gemm_batch *args);
+    /* The k largest singular values of a, descending, with their vectors: u [m, k], s [1, k], vt [k, n]; F32; a
+     * [m, n] is destroyed. */
+    balora_status (*svd_top)(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s,
+                             matrix_view vt);
+
+    /* --- transformer --- */
+
+    /* y[i, :] = softmax(scale x[i, :]); activations of any dtypes, y may be the view x. */
+    balora_status (*softmax_rows)(backend_queue *queue, float scale, matrix_view x, matrix_view y);
+    /* dx = scale y (dy - sum(y dy)) from y as forward left it; overwritten, may be the view dy. */
+    balora_status (*softmax_rows_backward)(backend_queue *queue, float scale, matrix_view y, matrix_view dy,
+                                           matrix_view dx);
+    /* y = (x - mean) / sqrt(variance + epsilon) * weight + bias, variance over cols without correction.
+     * weight, bias F32 [1, cols]; x, y as rms_norm. */
+    balora_status (*layer_norm)(backend_queue *queue, matrix_view x, matrix_view weight, matrix_view bias,
+                                float epsilon, matrix_view y);
+    /* dx += gradient of x for dy; dweight and dbias += theirs (NULL buffers: not wanted), F32. */
+    balora_status (*layer_norm_backward)(backend_queue *queue, matrix_view x, matrix_view weight,
+                                         float epsilon, matrix_view dy, matrix_view dx, matrix_view dweight,
+                                         matrix_view dbias);
+
+    /* --- objective --- */
+
+    /* mean [1, D] of the rows of z F32 [N, D], N >= 2, and c [D, D] = (z - mean)^T (z - mean) / (N - 1); both
+     * F64 (method: diversity of BA-LoRA, understanding). */
+    balora_status (*covariance)(backend_queue *queue, matrix_view z, matrix_view mean, matrix_view c);
 } backend_ops;
 
 #endif

@@ -3,6 +3,7 @@
 #define BACKEND_REGISTRY_H
 
 #include "backend/ops.h"
+#include "base/memory.h"
 
 /* The CPU's table (src/cpu); always there. */
 const backend_ops *cpu_backend(void);

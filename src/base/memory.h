@@ -10,14 +10,16 @@
 
 #define MEMORY_ALIGNMENT 64 /* a cache line, and the widest vector */
 
-typedef struct allocator {
+typedef struct allocator allocator;
+
+struct allocator {
     balora_allocate_callback allocate;
     balora_release_callback release;
     void *user;
     _Atomic uint64_t current_bytes;
     _Atomic uint64_t peak_bytes;
     _Atomic uint64_t allocations;
-} allocator;
+};
 
 /* Start with the given callbacks; both NULL means the C library. */
 void memory_init(allocator *self, balora_allocate_callback allocate, balora_release_callback release,

@@ -4,6 +4,7 @@
 
 #include "backend/ops.h"
 #include "base/arith.h"
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
 #include "cpu/kernels.h"

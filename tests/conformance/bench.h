@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "backend/ops.h"
+#include "base/memory.h"
 #include "tensor/view.h"
 
 /* Every slot of the table, in its order; completeness is asserted in bench.c against the table's size. */
@@ -54,7 +55,27 @@
     X(entropy_rows)                                                                                          \
     X(spectral_coefficients)                                                                                 \
     X(clip_scale)                                                                                            \
-    X(adamw)
+    X(adamw)                                                                                                 \
+    X(event_open)                                                                                            \
+    X(event_close)                                                                                           \
+    X(event_record)                                                                                          \
+    X(event_wait)                                                                                            \
+    X(event_elapsed)                                                                                         \
+    X(memory_usage)                                                                                          \
+    X(allow_tf32)                                                                                            \
+    X(capture_begin)                                                                                         \
+    X(capture_end)                                                                                           \
+    X(fill_normal)                                                                                           \
+    X(dequantize)                                                                                            \
+    X(quantize)                                                                                              \
+    X(gemm_bias)                                                                                             \
+    X(gemm_batched)                                                                                          \
+    X(svd_top)                                                                                               \
+    X(softmax_rows)                                                                                          \
+    X(softmax_rows_backward)                                                                                 \
+    X(layer_norm)                                                                                            \
+    X(layer_norm_backward)                                                                                   \
+    X(covariance)
 
 typedef enum slot_number {
 #define SLOT_ENUM(name) SLOT_##name,
