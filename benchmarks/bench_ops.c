@@ -1,8 +1,14 @@
 /*
- * Speed of the CPU table's slots, beside the ceiling that OpenBLAS sets in the same run: the best of several
- * products of 2048 x 2048 matrices.
+ * Speed of the slots of the dispatch table.
+ *
+ *     bench_ops --device NAME [--shape 8b|1b|tiny] [--length 2048] [--rank 16] [--threads N] [--ceiling SIZE] [--json]
+ *
+ * any device, with the operands that a step on a model of that shape has: see bench_device.h.
  *
  *     bench_ops [THREADS] [RUNS]
+ *
+ * the CPU's table in small, beside the ceiling that OpenBLAS sets in the same run: the best of several products of
+ * 2048 x 2048 matrices.
  *
  * THREADS: 1 when left out; RUNS: how often each call is timed, of which the best counts (7). With one thread
  * the time is that of the thread on its core, so that other processes disturb less; otherwise it is the
@@ -15,62 +21,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "backend/registry.h"
-#include "balora/status.h"
 #include "base/parallel.h"
-#include "base/random.h"
-#include "tensor/view.h"
-
-typedef struct bench {
-    allocator memory;
-    backend device;
-    backend_queue *queue;
-    int threads, runs;
-    double ceiling; /* FLOP/s */
-} bench;
+#include "bench_device.h"
 
 static double now(const bench *self) {
     struct timespec time;
     clock_gettime(self->threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static void expect(balora_status status) {
-    if (status == BALORA_OK)
-        return;
-    fprintf(stderr, "bench_ops: %s\n", balora_error_message());
-    exit(1);
-}
-
-/* A matrix of numbers between -scale and scale. */
-static matrix_view filled(bench *self, int32_t dtype, int64_t rows, int64_t cols, double scale) {
-    const backend_ops *ops = self->device.ops;
-    backend_buffer *buffer, *source;
-    expect(ops->buffer_allocate(&buffer, self->device.device, rows * cols * dtype_size(dtype)));
-    expect(ops->buffer_allocate(&source, self->device.device, rows * cols * (int64_t)sizeof(float)));
-    float *host = malloc((size_t)(rows * cols) * sizeof *host);
-    if (host == NULL)
-        exit(1);
-    for (int64_t i = 0; i < rows * cols; i++)
-        host[i] = (float)(scale * (2 * random_uniform(1, RANDOM_STREAM_FACTORS, (uint64_t)i) - 1));
-    matrix_view from = view_make(source, 0, BALORA_F32, rows, cols);
-    matrix_view out = view_make(buffer, 0, dtype, rows, cols);
-    expect(ops->upload(self->queue, source, 0, host, view_bytes(from)));
-    expect(ops->copy(self->queue, out, from));
-    ops->buffer_free(self->device.device, source);
-    free(host);
-    return out;
-}
-
-static matrix_view indices(bench *self, const int32_t *values, int64_t count) {
-    backend_buffer *buffer;
-    expect(self->device.ops->buffer_allocate(&buffer, self->device.device, count * (int64_t)sizeof *values));
-    expect(self->device.ops->upload(self->queue, buffer, 0, values, count * (int64_t)sizeof *values));
-    return view_make(buffer, 0, BALORA_I32, 1, count);
-}
-
-static void release(bench *self, matrix_view view) {
-    self->device.ops->buffer_free(self->device.device, view.buffer);
 }
 
 /* Best seconds of one evaluation of `expression`, a status, each timing holding `repeats` of them. */
@@ -263,26 +220,26 @@ static void bench_rows(bench *self) {
         release(self, held[i]);
 }
 
-/* A positive number, or the program ends with the usage. */
+static int print_usage(void) {
+    fprintf(stderr, "usage: bench_ops [THREADS] [RUNS]\n"
+                    "       bench_ops --device NAME [--shape " MODEL_SHAPE_NAMES
+                    "] [--length N] [--rank N] [--threads N] [--ceiling SIZE] [--json]\n");
+    return 2;
+}
+
+/* A positive number, or 0. */
 static int positive(const char *text) {
     char *end;
     long value = strtol(text, &end, 10);
-    if (*end == '\0' && value > 0 && value < 10000)
-        return (int)value;
-    fprintf(stderr, "usage: bench_ops [THREADS] [RUNS]\n");
-    exit(2);
+    return *end == '\0' && value > 0 && value < 1000000 ? (int)value : 0;
 }
 
-int main(int count, char **arguments) {
-    bench self = {.threads = count > 1 ? positive(arguments[1]) : 1,
-                  .runs = count > 2 ? positive(arguments[2]) : 7};
-    memory_init(&self.memory, NULL, NULL, NULL);
-    parallel_enter(self.threads);
-    expect(backend_open(&self.device, &self.memory, "cpu", self.threads));
-    expect(self.device.ops->queue_open(&self.queue, self.device.device));
-    backend_properties properties;
-    expect(self.device.ops->device_properties(self.device.device, &properties));
-    printf("%s; %s; %d threads, best of %d\n\n", properties.name, properties.features, self.threads,
+static int bench_cpu_tables(int threads, int runs) {
+    bench self;
+    parallel_enter(threads);
+    bench_open(&self, "cpu", threads);
+    self.runs = runs;
+    printf("%s; %s; %d threads, best of %d\n\n", self.properties.name, self.properties.features, self.threads,
            self.runs);
 
     printf("GFLOP/s of products              OpenBLAS      slot  /ceil      bf16  /fp32\n");
@@ -298,7 +255,44 @@ int main(int count, char **arguments) {
     bench_loss(&self, 2, 20, "loss_head, T 2, top 20");
     bench_loss(&self, 2, 0, "loss_head, T 2, whole vocabulary");
     bench_loss(&self, 3, 20, "loss_head, T 3, top 20");
-    self.device.ops->queue_close(self.queue);
-    backend_close(&self.device);
+    bench_close(&self);
     return 0;
+}
+
+static int parse_device_table(device_table *table, int count, char **words) {
+    for (int i = 1; i < count; i++) {
+        const char *value = i + 1 < count ? words[i + 1] : "";
+        struct {
+            const char *flag;
+            int64_t *number;
+        } numbers[] = {
+            {"--length", &table->length}, {"--rank", &table->rank}, {"--ceiling", &table->ceiling}};
+        int known = 0;
+        if (strcmp(words[i], "--json") == 0) {
+            table->json = 1;
+            continue;
+        }
+        if (strcmp(words[i], "--device") == 0)
+            known = (table->device = value) != NULL;
+        else if (strcmp(words[i], "--shape") == 0)
+            known = (table->shape = model_shape_find(value)) != NULL;
+        else if (strcmp(words[i], "--threads") == 0)
+            known = (table->threads = positive(value)) > 0;
+        for (size_t n = 0; n < sizeof numbers / sizeof numbers[0] && !known; n++)
+            if (strcmp(words[i], numbers[n].flag) == 0)
+                known = (*numbers[n].number = positive(value)) > 0;
+        if (!known)
+            return 0;
+        i++;
+    }
+    return table->device != NULL && *table->device != '\0';
+}
+
+int main(int count, char **words) {
+    if (count > 1 && strncmp(words[1], "--", 2) == 0) {
+        device_table table = {.shape = model_shape_find("8b"), .length = 2048, .rank = 16};
+        return parse_device_table(&table, count, words) ? bench_device(&table) : print_usage();
+    }
+    int threads = count > 1 ? positive(words[1]) : 1, runs = count > 2 ? positive(words[2]) : 7;
+    return threads > 0 && runs > 0 ? bench_cpu_tables(threads, runs) : print_usage();
 }

@@ -2,7 +2,7 @@
  * Time and exactness of PiSSA's factors of one matrix [out, in] with a slowly decaying spectrum, beside a
  * full SVD.
  *
- *     bench_pissa [OUT IN RANK] [--exact]
+ *     bench_pissa [OUT IN RANK] [--device NAME] [--exact]
  *
  * The spectrum falls as 1 / sqrt(1 + i / 8), as that of trained weights does beyond their first directions.
  * --exact adds the full SVD and the largest relative error of the kept singular values against it. One JSON
@@ -92,12 +92,12 @@ static balora_status factor(bench *self, int full, double *seconds, double *valu
     return status == BALORA_OK ? singular_values(self, values) : status;
 }
 
-static balora_status run(bench *self, int exact) {
+static balora_status run(bench *self, const char *device, int exact) {
     double seconds, full_seconds, *values = calloc((size_t)self->rank * 2, sizeof *values), error = 0;
     const backend_ops *ops;
-    balora_status status = backend_open(&self->device, &self->memory, "cpu", parallel_available());
+    balora_status status = backend_open(&self->device, &self->memory, device, NULL, parallel_available());
     if (status != BALORA_OK || values == NULL)
-        return BALORA_ERROR_MEMORY;
+        return status != BALORA_OK ? status : BALORA_ERROR_MEMORY;
     ops = self->device.ops;
     place(self);
     if ((status = ops->queue_open(&self->queue, self->device.device)) ||
@@ -108,8 +108,8 @@ static balora_status run(bench *self, int exact) {
         (status = ops->gemm(self->queue, 0, 0, 1, self->left, self->right, 0, self->weight)) ||
         (status = factor(self, 0, &seconds, values)))
         return status;
-    printf("{\"out\": %lld, \"in\": %lld, \"rank\": %lld, \"seconds\": %.3f", (long long)self->out,
-           (long long)self->in, (long long)self->rank, seconds);
+    printf("{\"device\": \"%s\", \"out\": %lld, \"in\": %lld, \"rank\": %lld, \"seconds\": %.3f", device,
+           (long long)self->out, (long long)self->in, (long long)self->rank, seconds);
     if (exact) {
         if ((status = factor(self, 1, &full_seconds, values + self->rank)))
             return status;
@@ -124,18 +124,27 @@ static balora_status run(bench *self, int exact) {
 
 int main(int count, char **words) {
     bench self = {.out = 4096, .in = 11008, .rank = 128};
-    int exact = count > 1 && strcmp(words[count - 1], "--exact") == 0;
-    if (count - exact == 4) {
-        self.out = atoll(words[1]);
-        self.in = atoll(words[2]);
-        self.rank = atoll(words[3]);
+    int64_t *sizes[] = {&self.out, &self.in, &self.rank};
+    const char *device = "cpu";
+    int exact = 0, given = 0;
+    for (int i = 1; i < count; i++) {
+        if (strcmp(words[i], "--exact") == 0)
+            exact = 1;
+        else if (strcmp(words[i], "--device") == 0 && i + 1 < count)
+            device = words[++i];
+        else if (given < 3)
+            *sizes[given++] = atoll(words[i]);
+        else
+            given = 4;
     }
-    if (self.out < 1 || self.in < 1 || self.rank < 1 || self.rank > self.out || self.rank > self.in) {
-        fprintf(stderr, "usage: bench_pissa [OUT IN RANK] [--exact]\n");
+    int sound =
+        self.out >= 1 && self.in >= 1 && self.rank >= 1 && self.rank <= self.out && self.rank <= self.in;
+    if (!sound || (given != 0 && given != 3)) {
+        fprintf(stderr, "usage: bench_pissa [OUT IN RANK] [--device NAME] [--exact]\n");
         return 2;
     }
     memory_init(&self.memory, NULL, NULL, NULL);
-    balora_status status = run(&self, exact);
+    balora_status status = run(&self, device, exact);
     if (status != BALORA_OK)
         fprintf(stderr, "%s\n", balora_error_message());
     if (self.queue != NULL)

@@ -10,9 +10,16 @@ static part_time parts[PART_COUNT] = {
     {"loss head", 0, 0}, {"SVD term", 0, 0},  {"rows", 0, 0},          {"optimizer", 0, 0},
 };
 
-static balora_status add(int part, double begin, balora_status status) {
+/* The slot's own work is all that the queue holds between two of these. */
+static double begin_part(backend_queue *queue) {
+    (void)inner->synchronize(queue);
+    return clock_seconds();
+}
+
+static balora_status end_part(backend_queue *queue, int part, double begin, balora_status status) {
+    balora_status waited = inner->synchronize(queue);
     parts[part].seconds += clock_seconds() - begin;
-    return status;
+    return status == BALORA_OK ? waited : status;
 }
 
 static int is_wide(matrix_view view) {
@@ -35,18 +42,27 @@ static int gemm_part(matrix_view a, matrix_view b, matrix_view c) {
 
 static balora_status timed_gemm(backend_queue *queue, int ta, int tb, double alpha, matrix_view a,
                                 matrix_view b, double beta, matrix_view c) {
-    double begin = clock_seconds();
+    double begin = begin_part(queue);
     balora_status status = inner->gemm(queue, ta, tb, alpha, a, b, beta, c);
     int part = gemm_part(a, b, c);
     parts[part].flops += 2.0 * (double)c.rows * (double)c.cols * (double)(ta ? a.rows : a.cols);
-    return add(part, begin, status);
+    return end_part(queue, part, begin, status);
+}
+
+static balora_status timed_gemm_bias(backend_queue *queue, int ta, int tb, double alpha, matrix_view a,
+                                     matrix_view b, double beta, matrix_view c, matrix_view bias) {
+    double begin = begin_part(queue);
+    balora_status status = inner->gemm_bias(queue, ta, tb, alpha, a, b, beta, c, bias);
+    int part = gemm_part(a, b, c);
+    parts[part].flops += 2.0 * (double)c.rows * (double)c.cols * (double)(ta ? a.rows : a.cols);
+    return end_part(queue, part, begin, status);
 }
 
 #define TIMED(slot, part, parameters, arguments)                                                             \
     static balora_status timed_##slot parameters {                                                           \
-        double begin = clock_seconds();                                                                      \
+        double begin = begin_part(queue);                                                                    \
         balora_status status = inner->slot arguments;                                                        \
-        return add(part, begin, status);                                                                     \
+        return end_part(queue, part, begin, status);                                                         \
     }
 
 TIMED(fill_zero, PART_ROWS, (backend_queue * queue, matrix_view x), (queue, x))
@@ -65,6 +81,14 @@ TIMED(scale_rows, PART_SPECTRAL, (backend_queue * queue, matrix_view x, matrix_v
       (queue, x, weights))
 TIMED(sum_squares, PART_OPTIMIZER, (backend_queue * queue, matrix_view x, double beta, matrix_view out),
       (queue, x, beta, out))
+TIMED(trace, PART_SPECTRAL, (backend_queue * queue, matrix_view a, matrix_view out), (queue, a, out))
+TIMED(sum_rows, PART_ROWS, (backend_queue * queue, matrix_view x, double beta, matrix_view out),
+      (queue, x, beta, out))
+TIMED(spectral_coefficients, PART_SPECTRAL, (backend_queue * queue, const spectral_coefficients *args),
+      (queue, args))
+TIMED(clip_scale, PART_OPTIMIZER,
+      (backend_queue * queue, matrix_view sum_squares, double max_norm, matrix_view scale),
+      (queue, sum_squares, max_norm, scale))
 TIMED(eigh_top, PART_SPECTRAL,
       (backend_queue * queue, matrix_view a, matrix_view values, matrix_view vectors),
       (queue, a, values, vectors))
@@ -98,6 +122,7 @@ const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t
     low_rank_limit = rank_limit;
     outer = *ops;
     outer.gemm = timed_gemm;
+    outer.gemm_bias = ops->gemm_bias != NULL ? timed_gemm_bias : NULL;
     outer.fill_zero = timed_fill_zero;
     outer.copy = timed_copy;
     outer.gather_rows = timed_gather_rows;
@@ -106,6 +131,10 @@ const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t
     outer.add_row = timed_add_row;
     outer.scale_rows = timed_scale_rows;
     outer.sum_squares = timed_sum_squares;
+    outer.trace = timed_trace;
+    outer.sum_rows = timed_sum_rows;
+    outer.spectral_coefficients = timed_spectral_coefficients;
+    outer.clip_scale = timed_clip_scale;
     outer.eigh_top = timed_eigh_top;
     outer.rms_norm = timed_rms_norm;
     outer.rms_norm_backward = timed_rms_norm_backward;

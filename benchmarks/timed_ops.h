@@ -1,6 +1,10 @@
 /*
  * A backend table that passes every call on and adds up the wall time of each kind of work: where a step's
- * time goes, without a line of measuring in the library. For backends whose calls return when they are done.
+ * time goes, without a line of measuring in the library.
+ *
+ * It waits for the device before and after each call, so that the time of work that is enqueued is attributed to the
+ * call that enqueued it: on a GPU a step then takes longer than without, since the host's work is no longer hidden.
+ * Work cannot be captured into a graph through it.
  */
 #ifndef BENCHMARKS_TIMED_OPS_H
 #define BENCHMARKS_TIMED_OPS_H
@@ -14,7 +18,7 @@ enum {
     PART_LOW_RANK_GEMM, /* A, B and their gradients */
     PART_ATTENTION,
     PART_LOSS_HEAD,
-    PART_SPECTRAL, /* everything in F64 */
+    PART_SPECTRAL, /* everything in F64, and the coefficients of its gradient */
     PART_ROWS,     /* norms, rotary positions, activations, copies, gathers */
     PART_OPTIMIZER,
     PART_COUNT

@@ -162,6 +162,7 @@ int64_t gemm_scratch_bytes(const backend_queue *queue, const backend_limits *lim
 int64_t factor_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 int64_t attention_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 int64_t rows_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
+int64_t norm_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 int64_t loss_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 
 /* --- launches --- */

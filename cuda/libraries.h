@@ -15,7 +15,7 @@ void libraries_close(backend_queue *queue);
 /* Take the workspaces that the sizes to come need, so that no call within them does. */
 balora_status libraries_prepare(backend_queue *queue, const backend_limits *limits);
 
-/* "cuBLAS=13.0,cuSOLVER=12.0": as device features list them. */
+/* "cublas=13.0,cusolver=12.0": as device features list them. */
 void libraries_describe(char *out, size_t bytes);
 
 /* Pointers are to device memory; ld in elements. */
@@ -32,33 +32,37 @@ static inline library_matrix library_view(matrix_view view) {
 struct library_gemm {
     int transpose_a, transpose_b;
     double alpha, beta;
-    library_matrix a, b, c; /* a and b of one dtype; c as they, or F32 for 16-bit ones */
-    const float *bias;      /* F32 [c.cols] added to every row; NULL: none */
+    library_matrix a, b, c;                      /* a and b of one dtype; c as they, or F32 for 16-bit ones */
+    const float *bias;                           /* F32 [c.cols] added to every row; NULL: none */
     int64_t count, stride_a, stride_b, stride_c; /* count 1 and strides 0: a single product */
+    int32_t tf32;                                /* F32 operands may be rounded to TF32 */
 };
 
-/* c = alpha op(a) op(b) + beta c (+ bias). BALORA_ERROR_UNSUPPORTED, without a message, where the library has no
- * algorithm for a bias with these operands. */
+/*
+ * c = alpha op(a) op(b) + beta c (+ bias); no size is 0. c is not read when beta is 0. BALORA_ERROR_UNSUPPORTED,
+ * without a message, where the library has no algorithm for a bias with these operands.
+ */
 balora_status library_multiply(backend_queue *queue, const library_gemm *call);
 
-/* The upper triangle (row-major) of c = a a^T, or a^T a; F32 or F64. */
+/* The upper triangle (row-major) of c = a a^T, or a^T a; F32 or F64; no size is 0. */
 balora_status library_syrk(backend_queue *queue, int transpose, library_matrix a, library_matrix c);
 
 /* x := L^-1 x for the lower triangle L of a [n, n], x [n, m]; F64. */
 balora_status library_solve_lower(backend_queue *queue, library_matrix a, library_matrix x);
 
-/* The lower triangle L of a = L L^T over that of a [n, n], F64. *info (device memory): 0, or the order of the leading
- * minor that is not positive. */
+/* Factorizations. *info, in device memory, as LAPACK: 0 is success. */
+
+/* The lower triangle L of a = L L^T over that of a [n, n], F64. */
 balora_status library_cholesky(backend_queue *queue, library_matrix a, int32_t *info);
 
-/* All eigenvalues, ascending, of the symmetric a [n, n] F64, and unit eigenvectors in its rows. *info as LAPACK. */
+/* All eigenvalues, ascending, of the symmetric a [n, n] F64, and unit eigenvectors in its rows. */
 balora_status library_eigh(backend_queue *queue, library_matrix a, double *values, int32_t *info);
 
 /* Orthonormal rows spanning those of x [l, n], l <= n, F32 or F64, by Householder reflections. */
 balora_status library_householder_rows(backend_queue *queue, library_matrix x, int32_t *info);
 
-/* Thin SVD of a [m, n] F32, destroyed: u [m, p], s [p] descending, vt [p, n]. */
-balora_status library_svd(backend_queue *queue, library_matrix a, library_matrix u, float *s, library_matrix vt,
-                          int32_t *info);
+/* Thin SVD of a [m, n] F32, m <= n, which is destroyed: u [m, m], s [m] descending, vt [m, n]. */
+balora_status library_svd(backend_queue *queue, library_matrix a, library_matrix u, float *s,
+                          library_matrix vt, int32_t *info);
 
 #endif

@@ -140,6 +140,7 @@ balora_status cuda_prepare(backend_queue *queue, const backend_limits *limits) {
     bytes = arith_max(bytes, factor_scratch_bytes(queue, limits));
     bytes = arith_max(bytes, attention_scratch_bytes(queue, limits));
     bytes = arith_max(bytes, rows_scratch_bytes(queue, limits));
+    bytes = arith_max(bytes, norm_scratch_bytes(queue, limits));
     bytes = arith_max(bytes, loss_scratch_bytes(queue, limits));
     void *unused;
     CUDA_TRY(scratch_reserve(queue, bytes, &unused));

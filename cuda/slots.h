@@ -71,7 +71,7 @@ balora_status cuda_orthonormalize_rows(backend_queue *queue, matrix_view x);
 balora_status cuda_svd(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s, matrix_view vt);
 balora_status cuda_svd_top(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s, matrix_view vt);
 
-/* norm.cu */
+/* norm.cu, layer_norm.cu */
 balora_status cuda_rms_norm(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                             float epsilon, matrix_view y);
 balora_status cuda_rms_norm_backward(backend_queue *queue, matrix_view x, matrix_view weight,

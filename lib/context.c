@@ -1,12 +1,6 @@
 #include "balora/context.h"
 
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "backend/registry.h"
-#include "balora/version.h"
+#include "describe.h"
 #include "facade.h"
 #include "options.h"
 
@@ -46,76 +40,12 @@ balora_status balora_context_memory(const balora_context *context, balora_memory
     return BALORA_OK;
 }
 
-/* Of "avx2,fma,OpenBLAS=Haswell": plain words into the array, "name=value" into the object. */
-static void add_features(json_t *features, json_t *parts, const char *text) {
-    while (*text != '\0') {
-        text += strspn(text, ", ");
-        size_t length = strcspn(text, ",");
-        const char *equals = memchr(text, '=', length);
-        char name[64];
-        if (equals != NULL && (size_t)(equals - text) < sizeof name) {
-            snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
-            json_object_set_new(parts, name, json_stringn(equals + 1, length - (size_t)(equals + 1 - text)));
-        } else if (length > 0)
-            json_array_append_new(features, json_stringn(text, length));
-        text += length;
-    }
-}
-
-static json_t *describe_device(const char *name, const backend_properties *properties) {
-    json_t *device = json_object();
-    json_object_set_new(device, "backend", json_string(name));
-    json_object_set_new(device, "name", json_string(properties->name));
-    json_t *features = json_array(), *parts = json_object();
-    add_features(features, parts, properties->features);
-    json_object_set_new(device, "features", features);
-    json_object_set_new(device, "parts", parts);
-    json_object_set_new(device, "memory_bytes", json_integer(properties->memory_bytes));
-    json_object_set_new(device, "threads", json_integer(properties->threads));
-    return device;
-}
-
-static json_t *describe_build(const char *backend_name, const backend_properties *properties) {
-    json_t *description = json_object();
-    json_object_set_new(description, "version", json_string(balora_version()));
-    json_object_set_new(description, "abi", json_integer(balora_abi_version()));
-    json_t *backends = json_array();
-    json_array_append_new(backends, json_string(backend_name));
-    json_object_set_new(description, "backends", backends);
-    json_t *devices = json_array();
-    json_array_append_new(devices, describe_device(backend_name, properties));
-    json_object_set_new(description, "devices", devices);
-    return description;
-}
-
-/* The JSON text in the context's memory. Takes the value over. */
-static balora_status publish_json(char **out, balora_context *context, json_t *value) {
-    char *text = json_dumps(value, JSON_COMPACT);
-    json_decref(value);
-    if (text == NULL)
-        return status_fail(BALORA_ERROR_MEMORY, "no memory for the description of the context");
-    balora_status status = memory_string(&context->memory, out, text);
-    free(text);
-    return status;
-}
-
-static balora_status describe(char **out, balora_context *context) {
-    backend cpu;
-    backend_properties properties;
-    STATUS_TRY(backend_open(&cpu, &context->memory, "cpu", context->threads));
-    balora_status status = cpu.ops->device_properties(cpu.device, &properties);
-    if (status == BALORA_OK)
-        status = publish_json(out, context, describe_build(cpu.ops->name, &properties));
-    backend_close(&cpu);
-    return status;
-}
-
 balora_status balora_context_describe(char **out, balora_context *context) {
     FACADE_OUT(out);
     FACADE_REQUIRE(context);
     facade_call call;
     STATUS_TRY(facade_enter(&call, context));
-    return facade_leave(&call, describe(out, context));
+    return facade_leave(&call, describe_machine(out, context));
 }
 
 void balora_string_free(balora_context *context, char *string) {

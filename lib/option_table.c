@@ -50,13 +50,15 @@ static const option_field context_fields[] = {
     INTEGER(balora_context_options, threads, 0, 1024, "0", "threads a call may use; 0: one a core"),
     CHOICE(balora_context_options, log_level, "default|error|warning|info|debug", log_level_values, "default",
            "least severe messages that reach the log callback; default: info"),
+    TEXT(balora_context_options, plugin_path, "", "file of the device's plugin; empty: searched for"),
 };
 
 static const balora_model_options model_defaults = BALORA_MODEL_OPTIONS_INIT;
 static const option_field model_fields[] = {
-    TEXT(balora_model_options, device, "cpu", "where the model lives and computes"),
+    TEXT(balora_model_options, device, "cpu", "where the model lives and computes: cpu, cuda or cuda:N"),
     CHOICE(balora_model_options, dtype, "auto|float32|bfloat16", dtype_values, "auto",
            "storage of the weights; auto: as in the files"),
+    FLAG(balora_model_options, tf32, "false", "products of float32 may round their operands to TF32"),
 };
 
 static const balora_adapter_options adapter_defaults = BALORA_ADAPTER_OPTIONS_INIT;
@@ -130,6 +132,7 @@ static const option_field train_fields[] = {
     INTEGER(balora_train_options, max_steps, 0, 1e12, "0",
             "optimizer steps, instead of epochs; 0: from epochs"),
     INTEGER(balora_train_options, batch_size, 1, 1048576, "4", "sequences of a micro-batch"),
+    FLAG(balora_train_options, device_graph, "false", "run a step as one graph of the device, where it can"),
     INTEGER(balora_train_options, gradient_accumulation, 1, 1048576, "1",
             "micro-batches of an optimizer step"),
     INTEGER(balora_train_options, seed, 0, SEED_LIMIT, "0", "seed of the order of the data"),
@@ -148,12 +151,12 @@ static const option_field train_fields[] = {
 
 static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_CONTEXT, context, 0),
-    TABLE(BALORA_OPTIONS_MODEL, model, offsetof(balora_model_options, reserved)),
+    TABLE(BALORA_OPTIONS_MODEL, model, 0),
     TABLE(BALORA_OPTIONS_ADAPTER, adapter, offsetof(balora_adapter_options, reserved)),
     TABLE(BALORA_OPTIONS_REGULARIZER, regularizer, 0),
     TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, 0),
     TABLE(BALORA_OPTIONS_DATA, data, 0),
-    TABLE(BALORA_OPTIONS_TRAIN, train, 0),
+    TABLE(BALORA_OPTIONS_TRAIN, train, offsetof(balora_train_options, reserved)),
 };
 
 const option_table *option_table_find(int32_t options) {

@@ -1,6 +1,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "commands.h"
 #include "tool.h"
@@ -106,6 +107,29 @@ static void print_list(const char *key, const json_t *list) {
     printf("\n");
 }
 
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+/* A line each: where it was loaded from, or why it was not. */
+static void print_plugins(const json_t *plugins) {
+    size_t index;
+    json_t *plugin;
+    json_array_foreach(plugins, index, plugin) {
+        const char *state = text_of(plugin, "state"), *error = text_of(plugin, "error");
+        printf("  %-20s ", text_of(plugin, "backend"));
+        if (strcmp(state, "loaded") == 0)
+            printf("%s, ABI %s, %" JSON_INTEGER_FORMAT " devices%s%s\n", text_of(plugin, "path"),
+                   text_of(plugin, "abi"), json_integer_value(json_object_get(plugin, "devices")),
+                   error[0] != '\0' ? ": " : "", error);
+        else if (strcmp(state, "refused") == 0)
+            printf("refused: %s\n", error);
+        else
+            printf("%s (searched: %s)\n", state, text_of(plugin, "searched"));
+    }
+}
+
 static void print_section(const char *title, json_t *section) {
     const char *key;
     json_t *value;
@@ -113,7 +137,9 @@ static void print_section(const char *title, json_t *section) {
     json_object_foreach(section, key, value) {
         const char *name;
         json_t *part;
-        if (json_is_array(value) && json_is_string(json_array_get(value, 0)))
+        if (strcmp(key, "plugins") == 0)
+            print_plugins(value);
+        else if (json_is_array(value) && json_is_string(json_array_get(value, 0)))
             print_list(key, value);
         else if (json_is_object(value))
             json_object_foreach(value, name, part) print_value(name, part);

@@ -187,6 +187,7 @@ static inline float rsqrtf(float x) {
 static inline double rsqrt(double x) {
     return 1.0 / std::sqrt(x);
 }
+#define cospi(x)  std::cos(3.141592653589793238 * (x))
 #define __expf(x) expf(x)
 #define __logf(x) logf(x)
 static inline float __fdividef(float a, float b) {

@@ -38,10 +38,13 @@ typedef struct balora_context_options {
     balora_allocate_callback allocate; /* NULL, together with release: the C library's */
     balora_release_callback release;
     void *allocator_user;
+    /* File of the plugin of a backend other than the CPU; NULL: libbalora-cuda.so is searched for beside libbalora, then
+     * in the folder that the environment's BALORA_PLUGIN_DIR names. Copied. Since 0.1. */
+    const char *plugin_path;
 } balora_context_options;
 
 #define BALORA_CONTEXT_OPTIONS_INIT                                                                          \
-    { sizeof(balora_context_options), 0, 0, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(balora_context_options), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /*
  * Make a context. `options` may be NULL. On failure *out is NULL.
@@ -73,7 +76,9 @@ typedef struct balora_memory_statistics {
 BALORA_API balora_status balora_context_memory(const balora_context *context, balora_memory_statistics *out);
 
 /*
- * What this build and this machine offer, as one JSON object: version, backends, BLAS, CPU features, threads.
+ * What this build and this machine offer, as one JSON object: version, backends, plugins with what became of them,
+ * devices with their features and memory (docs/formats.md has the keys). Loads the plugins that there are and opens
+ * each of their devices for a moment; a plugin that is absent or refused is no failure.
  * *out is owned by the caller: balora_string_free. Errors: ARGUMENT, MEMORY. Since 0.1.
  */
 BALORA_API balora_status balora_context_describe(char **out, balora_context *context);

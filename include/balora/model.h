@@ -11,9 +11,10 @@ BALORA_BEGIN_DECLS
 
 typedef struct balora_model_options {
     uint64_t struct_size;
-    const char *device; /* "cpu"; NULL: "cpu" */
+    const char *device; /* "cpu", "cuda" (the first GPU) or "cuda:N"; NULL: "cpu" */
     int32_t dtype; /* storage of the weights: BALORA_DTYPE_AUTO as in the files, BALORA_F32 or BALORA_BF16 */
-    int32_t reserved;
+    /* 1: products of float32 operands may round them to TF32 on devices that have it; 0: full float32. */
+    int32_t tf32;
 } balora_model_options;
 
 #define BALORA_MODEL_OPTIONS_INIT                                                                            \
@@ -29,7 +30,8 @@ typedef struct balora_model_options {
  * folder   UTF-8 path
  * options  may be NULL
  * Errors: NOT_FOUND, IO, FORMAT (naming file, key and expectation), MISMATCH (a tensor's shape), UNSUPPORTED
- * (family, dtype, device), MEMORY, ARGUMENT, ABI. Since 0.1.
+ * (family, dtype, a device that is not there), MEMORY, BACKEND (the device failed), ARGUMENT, ABI (also of the
+ * device's plugin). Since 0.1.
  */
 BALORA_API balora_status balora_model_open(balora_model **out, balora_context *context, const char *folder,
                                            const balora_model_options *options);

@@ -33,12 +33,14 @@ typedef struct balora_train_options {
     balora_regularizers
         *regularizers; /* NULL: for an adapter made with BALORA_METHOD_BA_LORA the defaults, else none */
     balora_optimizer *optimizer; /* NULL: AdamW with its defaults */
+    int32_t device_graph; /* 1: run each step as one graph where the device can; gains on small models */
+    int32_t reserved;
 } balora_train_options;
 
 #define BALORA_TRAIN_OPTIONS_INIT                                                                            \
     {                                                                                                        \
         sizeof(balora_train_options), 2e-5, 1.0, 0.03, 1.0, 0, 4, 1, 0, BALORA_LR_COSINE,                    \
-            BALORA_REDUCTION_GLOBAL, 1, 1, 0, NULL, NULL                                                     \
+            BALORA_REDUCTION_GLOBAL, 1, 1, 0, NULL, NULL, 0, 0                                               \
     }
 
 /*
@@ -65,7 +67,7 @@ typedef struct balora_step_metrics {
     int64_t tokens;            /* all tokens of the step */
     int64_t supervised_tokens; /* positions of the task loss */
     double seconds;            /* wall time of the step */
-    int64_t peak_memory_bytes; /* of the process so far */
+    int64_t peak_memory_bytes; /* of the process so far; of a GPU, what the model's device took of it */
     int64_t skipped;           /* 1: the gradient was not finite and nothing was changed */
 } balora_step_metrics;
 

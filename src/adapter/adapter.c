@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "base/status.h"
 
 static int64_t packed_rows(const balora_adapter *adapter) {
@@ -69,6 +70,7 @@ static void place_initial(balora_adapter *adapter, arena *plan) {
 
 static void place_packed(balora_adapter *adapter, arena *plan) {
     int64_t rows = packed_rows(adapter);
+    int32_t dtype = adapter->packed_dtype;
     memset(adapter->groups, 0,
            (size_t)(adapter->model->config.layers * GROUP_COUNT) * sizeof *adapter->groups);
     for (int64_t i = 0; i < adapter->module_count; i++) {
@@ -80,7 +82,7 @@ static void place_packed(balora_adapter *adapter, arena *plan) {
                                     .first = group->rows,
                                     .rows = rows,
                                     .rank = adapter->rank,
-                                    .packed_b = arena_place(plan, BALORA_F32, module->projection->out, rows),
+                                    .packed_b = arena_place(plan, dtype, module->projection->out, rows),
                                     .gradient_a = module->gradient_a,
                                     .gradient_b = module->gradient_b};
         group->rows += rows;
@@ -91,8 +93,19 @@ static void place_packed(balora_adapter *adapter, arena *plan) {
             low_rank_group *group = &adapter->groups[layer * GROUP_COUNT + index];
             int64_t in = adapter->model->weights.layers[layer].groups[index].weight.cols;
             if (group->rows > 0)
-                group->packed_a = arena_place(plan, BALORA_F32, group->rows, in);
+                group->packed_a = arena_place(plan, dtype, group->rows, in);
         }
+}
+
+/* Room for one factor's change in F32, where packed factors have 16 bits. */
+static void place_change(balora_adapter *adapter, arena *plan) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < adapter->module_count; i++) {
+        const projection *part = adapter->modules[i].projection;
+        most = arith_max(most, adapter->rank * arith_max(part->in, part->out));
+    }
+    bool needed = adapter->has_initial && adapter->packed_dtype != BALORA_F32;
+    adapter->change = needed ? arena_place(plan, BALORA_F32, 1, most) : view_none();
 }
 
 static matrix_view flat(const arena *memory) {
@@ -121,8 +134,10 @@ static balora_status take_low_rank(balora_adapter *adapter, const adapter_shape 
         place_initial(adapter, &adapter->initial);
     }
     place_packed(adapter, &adapter->packed);
+    place_change(adapter, &adapter->packed);
     STATUS_TRY(take_zeroed(adapter, &adapter->packed));
     place_packed(adapter, &adapter->packed);
+    place_change(adapter, &adapter->packed);
     return BALORA_OK;
 }
 
@@ -147,7 +162,8 @@ balora_status adapter_allocate(balora_adapter **out, balora_model *model, const 
     double rank = (double)shape->rank;
     adapter->scale = shape->alpha / (shape->use_rslora ? __builtin_sqrt(rank) : rank);
     adapter->has_initial = shape->has_initial;
-    balora_status status = model->device.ops->queue_open(&adapter->queue, model->device.device);
+    adapter->packed_dtype = shape->exact ? BALORA_F32 : model->activation_dtype;
+    balora_status status = model_queue(model, &adapter->queue);
     if (status == BALORA_OK)
         status = shape->method == BALORA_METHOD_FULL ? take_full(adapter) : take_low_rank(adapter, shape);
     if (status != BALORA_OK) {
@@ -227,21 +243,39 @@ balora_status adapter_prepare_training(balora_adapter *adapter) {
     place_factors(adapter, &adapter->gradients, true);
     adapter->packed.bytes = 0;
     place_packed(adapter, &adapter->packed);
+    place_change(adapter, &adapter->packed);
     return BALORA_OK;
 }
 
+/* out = factor (x - x0): the difference first, so that it is exactly 0 where nothing has changed. */
+static balora_status pack_change(const balora_adapter *adapter, backend_queue *queue, double factor,
+                                 matrix_view x, matrix_view x0, matrix_view out) {
+    const backend_ops *ops = adapter->model->device.ops;
+    bool direct = out.dtype == BALORA_F32;
+    matrix_view wide = direct ? out : view_reshape(adapter->change, x.rows, x.cols);
+    STATUS_TRY(ops->copy(queue, wide, x));
+    STATUS_TRY(ops->scale_add(queue, -1, x0, 1, wide));
+    if (!direct)
+        return ops->scale_add(queue, factor, wide, 0, out);
+    return factor == 1 ? BALORA_OK : ops->scale_add(queue, 0, x0, factor, out);
+}
+
+/* The packed factors of one module, see linear.h. */
 static balora_status refresh_module(const balora_adapter *adapter, backend_queue *queue,
                                     const adapter_module *module, const low_rank_group *group,
                                     const low_rank_member *member) {
     const backend_ops *ops = adapter->model->device.ops;
     int64_t rank = adapter->rank;
-    matrix_view a = view_rows(group->packed_a, member->first, rank);
+    matrix_view a = view_rows(group->packed_a, member->first, rank),
+                b = view_columns(member->packed_b, 0, rank);
     STATUS_TRY(ops->copy(queue, a, module->a));
-    STATUS_TRY(ops->scale_add(queue, adapter->scale, module->b, 0, view_columns(member->packed_b, 0, rank)));
     if (!adapter->has_initial)
-        return BALORA_OK;
-    STATUS_TRY(ops->copy(queue, view_rows(group->packed_a, member->first + rank, rank), module->a0));
-    return ops->scale_add(queue, -adapter->scale, module->b0, 0, view_columns(member->packed_b, rank, rank));
+        return ops->scale_add(queue, adapter->scale, module->b, 0, b);
+    matrix_view a_change = view_rows(group->packed_a, member->first + rank, rank);
+    matrix_view b0 = view_columns(member->packed_b, rank, rank);
+    STATUS_TRY(pack_change(adapter, queue, 1, module->a, module->a0, a_change));
+    STATUS_TRY(pack_change(adapter, queue, adapter->scale, module->b, module->b0, b));
+    return ops->scale_add(queue, adapter->scale, module->b0, 0, b0);
 }
 
 balora_status adapter_refresh(balora_adapter *adapter, backend_queue *queue) {

@@ -33,13 +33,15 @@ struct balora_adapter {
     double alpha;
     double scale; /* s */
     bool has_initial;
+    int32_t packed_dtype; /* of what the low-rank path multiplies by and keeps */
     double creation_seconds;
     backend_queue *queue;
 
-    arena parameters; /* F32: all A, B; or every weight */
-    arena gradients;  /* the same layout; empty before training */
-    arena initial;    /* A0, B0 */
-    arena packed;     /* what the step multiplies by, see low_rank_group */
+    arena parameters;   /* F32: all A, B; or every weight */
+    arena gradients;    /* the same layout; empty before training */
+    arena initial;      /* A0, B0 */
+    arena packed;       /* what the step multiplies by, see low_rank_group */
+    matrix_view change; /* in it: one factor's A - A0 or B - B0, F32; none where packed factors are F32 */
 
     adapter_module *modules; /* NULL for method full */
     int64_t module_count;
@@ -73,6 +75,7 @@ typedef struct adapter_shape {
     int64_t rank;
     double alpha;
     bool has_initial;
+    bool exact;    /* low-rank path in F32 whatever activations are */
     bool any_rank; /* also one above the smallest side of a weight: files may hold such */
     /* Does the module take part? `name` as in adapter_module, `short_name` such as "q_proj". */
     bool (*selects)(const char *name, const char *short_name, const void *user);

@@ -319,13 +319,16 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
     STATUS_GOTO(tensor_files_open(&input.files, memory, folder, PEFT_WEIGHTS_STEM));
     STATUS_GOTO(check_nothing_hidden(&input));
     STATUS_GOTO(check_tensors(&input));
-    adapter_shape shape = {.method = BALORA_METHOD_LORA,
-                           .use_rslora = input.config.use_rslora,
-                           .rank = input.config.rank,
-                           .alpha = input.config.alpha,
-                           .any_rank = true,
-                           .selects = is_held,
-                           .user = &input};
+    adapter_shape shape = {
+        .method = BALORA_METHOD_LORA,
+        .use_rslora = input.config.use_rslora,
+        .rank = input.config.rank,
+        .alpha = input.config.alpha,
+        /* B A may be a small difference of large products: B A - B0 A0, as PiSSA's results are saved */
+        .exact = true,
+        .any_rank = true,
+        .selects = is_held,
+        .user = &input};
     STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
     STATUS_GOTO(read_factors(&input, adapter));
     *out = adapter;

@@ -65,14 +65,7 @@ static balora_status download_view(const subspace *self, void *host, matrix_view
 
 static balora_status start(subspace *self) {
     const pissa_request *request = self->request;
-    int64_t count = self->block * self->near;
-    float *random;
-    STATUS_TRY(memory_new(request->memory, &random, (size_t)count, sizeof *random, "a random subspace"));
-    for (int64_t i = 0; i < count; i++)
-        random[i] = (float)random_normal(request->seed, RANDOM_STREAM_SUBSPACE, (uint64_t)i);
-    balora_status status = upload_view(self, self->basis, random);
-    memory_free(request->memory, random);
-    STATUS_TRY(status);
+    STATUS_TRY(self->ops->fill_normal(self->queue, self->basis, request->seed, RANDOM_STREAM_SUBSPACE, 1));
     STATUS_TRY(self->ops->gram(self->queue, self->near_is_input, request->weight, self->gram));
     return self->ops->orthonormalize_rows(self->queue, self->basis);
 }

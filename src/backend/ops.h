@@ -258,8 +258,8 @@ typedef struct backend_ops {
 
     /* --- BLAS and factorizations --- */
 
-    /* c = alpha op(a) op(b) + beta c; op transposes when the flag is not 0. a, b float with c F32, a, b, c
-     * BF16 activations, or all F64. c is not read when beta is 0. */
+    /* c = alpha op(a) op(b) + beta c; op transposes when the flag is not 0. a, b float with c an activation, or
+     * all F64. c is not read when beta is 0. */
     balora_status (*gemm)(backend_queue *queue, int transpose_a, int transpose_b, double alpha, matrix_view a,
                           matrix_view b, double beta, matrix_view c);
     /* c = a a^T, or a^T a when transpose is not 0; c F32 with a float, or both F64. Both triangles are

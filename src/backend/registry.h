@@ -2,6 +2,7 @@
 #ifndef BACKEND_REGISTRY_H
 #define BACKEND_REGISTRY_H
 
+#include "backend/loader.h"
 #include "backend/ops.h"
 #include "base/memory.h"
 
@@ -14,8 +15,16 @@ typedef struct backend {
     backend_device *device;
 } backend;
 
-/* Open "cpu" (or "cpu:0"). Another name is BALORA_ERROR_UNSUPPORTED and lists what there is. */
-balora_status backend_open(backend *out, allocator *memory, const char *device_name, int32_t threads);
+/* Names of the backends that are plugins, from 0; NULL behind the last. */
+const char *backend_plugin_name(int index);
+
+/*
+ * Open "cpu", "cuda" (the first GPU) or "cuda:N". `plugin_path` is the file of the backend's plugin, or NULL: searched
+ * for, see loader.h. BALORA_ERROR_ARGUMENT: another form; BALORA_ERROR_UNSUPPORTED: no such backend, or its plugin is
+ * not there; BALORA_ERROR_ABI: its plugin does not fit; else what the backend answers.
+ */
+balora_status backend_open(backend *out, allocator *memory, const char *device_name, const char *plugin_path,
+                           int32_t threads);
 void backend_close(backend *self); /* also on a zeroed one, and twice */
 
 #endif

@@ -20,6 +20,13 @@ balora_status context_new(balora_context **out, const balora_context_options *op
     context->log = options->log;
     context->log_user = options->log_user;
     context->process = getpid();
+    if (options->plugin_path != NULL && options->plugin_path[0] != '\0') {
+        balora_status status = memory_string(&context->memory, &context->plugin_path, options->plugin_path);
+        if (status != BALORA_OK) {
+            context_release(context);
+            return status;
+        }
+    }
     *out = context;
     return BALORA_OK;
 }
@@ -32,6 +39,7 @@ balora_context *context_retain(balora_context *context) {
 void context_release(balora_context *context) {
     if (context == NULL || atomic_fetch_sub(&context->references, 1) != 1)
         return;
+    memory_free(&context->memory, context->plugin_path);
     allocator last;
     memory_init(&last, context->memory.allocate, context->memory.release, context->memory.user);
     memory_free(&last, context);

@@ -15,6 +15,7 @@ struct balora_context {
     atomic_int cancelled; /* lock-free: set from signal handlers */
     int threads;
     int log_level;
+    char *plugin_path; /* of the options, or NULL */
     balora_log_callback log;
     void *log_user;
     pid_t process; /* a forked child must not use the parent's threads */

@@ -4,14 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct error_detail {
-    balora_status status;
-    int32_t origin;
-    int64_t native_code;
-    char message[STATUS_MESSAGE_BYTES];
-} error_detail;
-
-static _Thread_local error_detail last_error;
+static _Thread_local status_detail last_error;
 
 static void record(balora_status status, int32_t origin, int64_t native_code, const char *format,
                    va_list arguments) {
@@ -62,6 +55,14 @@ balora_status status_prefix(balora_status status, const char *format, ...) {
     memcpy(last_error.message, prefix, length);
     snprintf(last_error.message + length, sizeof last_error.message - length, ": %s", message);
     return status;
+}
+
+void status_keep(status_detail *out) {
+    *out = last_error;
+}
+
+void status_put_back(const status_detail *detail) {
+    last_error = *detail;
 }
 
 const char *balora_error_message(void) {

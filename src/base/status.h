@@ -6,6 +6,14 @@
 
 #define STATUS_MESSAGE_BYTES 2048
 
+/* What balora_error_... tell of a thread's last failure. */
+typedef struct status_detail {
+    balora_status status;
+    int32_t origin;
+    int64_t native_code;
+    char message[STATUS_MESSAGE_BYTES];
+} status_detail;
+
 /* Record the detail of a failure and return `status`, so that `return status_fail(...)` is one line. */
 balora_status status_fail(balora_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -18,6 +26,11 @@ balora_status status_fail_native(balora_status status, int32_t origin, int64_t n
  * `status`. */
 balora_status status_prefix(balora_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Keep this thread's detail, and put it back after failures that the caller's call does not end by: one that succeeds
+ * leaves the detail alone. */
+void status_keep(status_detail *out);
+void status_put_back(const status_detail *detail);
 
 /* Evaluate once; leave the function with the status when it is a failure. */
 #define STATUS_TRY(expression)                                                                               \

@@ -17,12 +17,12 @@ typedef struct attention_call {
 static balora_status check_shape(const char *slot, const attention_shape *shape, matrix_view offsets,
                                  matrix_view q, matrix_view k, matrix_view v) {
     if (shape->heads < 1 || shape->key_heads < 1 || shape->heads % shape->key_heads != 0 ||
-        shape->head_dim < 1 || shape->window < 0 || shape->sequences < 0)
+        shape->head_dim < 1 || shape->window < 0 || shape->sequences < 0 || !(shape->soft_cap >= 0))
         return status_fail(
             BALORA_ERROR_INTERNAL,
-            "cpu %s: %lld heads, %lld key heads of %lld, window %lld, %lld sequences do not fit", slot,
-            (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
-            (long long)shape->window, (long long)shape->sequences);
+            "cpu %s: %lld heads, %lld key heads of %lld, window %lld, %lld sequences, soft cap %g do not fit",
+            slot, (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
+            (long long)shape->window, (long long)shape->sequences, (double)shape->soft_cap);
     STATUS_TRY(operand_check(slot, "offsets", offsets, 1, shape->sequences + 1, IN_I32));
     STATUS_TRY(operand_check(slot, "q", q, ANY_SIZE, shape->heads * shape->head_dim, IN_F32));
     STATUS_TRY(operand_check(slot, "k", k, q.rows, shape->key_heads * shape->head_dim, IN_F32));
@@ -50,7 +50,8 @@ static attention_item make_item(const attention_call *call, int64_t sequence, in
                   .head_dim = shape->head_dim,
                   .group = group,
                   .window = shape->window,
-                  .scale = shape->scale},
+                  .scale = shape->scale,
+                  .soft_cap = shape->soft_cap},
         .q = (const float *)view_row(call->q, first) + query_column,
         .k = (const float *)view_row(call->k, first) + key_column,
         .v = (const float *)view_row(call->v, first) + key_column,

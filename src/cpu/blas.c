@@ -215,6 +215,26 @@ balora_status cpu_gemm(backend_queue *queue, int transpose_a, int transpose_b, d
     return BALORA_OK;
 }
 
+static matrix_view batch_view(matrix_view view, int64_t stride, int64_t i) {
+    view.offset += i * stride * element_size(view.dtype);
+    return view;
+}
+
+balora_status cpu_gemm_batched(backend_queue *queue, const gemm_batch *args) {
+    if (args->count < 0 || args->stride_a < 0 || args->stride_b < 0 || args->stride_c < 0 ||
+        (args->count > 1 && args->stride_c == 0))
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu gemm_batched: %lld products, strides %lld, %lld and %lld do not fit",
+                           (long long)args->count, (long long)args->stride_a, (long long)args->stride_b,
+                           (long long)args->stride_c);
+    /* From the last one on, which lies farthest out: a batch that does not fit is refused before any work. */
+    for (int64_t i = args->count; i-- > 0;)
+        STATUS_TRY(cpu_gemm(queue, args->transpose_a, args->transpose_b, args->alpha,
+                            batch_view(args->a, args->stride_a, i), batch_view(args->b, args->stride_b, i),
+                            args->beta, batch_view(args->c, args->stride_c, i)));
+    return BALORA_OK;
+}
+
 /* Copy the upper triangle into the lower one. */
 static void mirror_rows(int64_t begin, int64_t end, int thread, void *user) {
     (void)thread;

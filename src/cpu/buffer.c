@@ -9,7 +9,7 @@ balora_status cpu_buffer_allocate(backend_buffer **out, backend_device *device, 
         return status_fail(BALORA_ERROR_INTERNAL, "cpu buffer_allocate: %lld bytes", (long long)bytes);
     backend_buffer *buffer;
     STATUS_TRY(memory_zeroed(device->memory, &buffer, 1, sizeof *buffer, "a cpu buffer"));
-    balora_status status = memory_new(device->memory, &buffer->data, (size_t)bytes, 1, "a cpu buffer");
+    balora_status status = device_take(device, bytes, "a cpu buffer", &buffer->data);
     if (status != BALORA_OK) {
         memory_free(device->memory, buffer);
         return status;
@@ -22,7 +22,7 @@ balora_status cpu_buffer_allocate(backend_buffer **out, backend_device *device, 
 void cpu_buffer_free(backend_device *device, backend_buffer *buffer) {
     if (buffer == NULL)
         return;
-    memory_free(device->memory, buffer->data);
+    device_give(device, buffer->data, buffer->bytes);
     memory_free(device->memory, buffer);
 }
 

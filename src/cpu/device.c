@@ -6,7 +6,8 @@
 
 #include "cpu/internal.h"
 
-#define LINE INT64_C(64) /* bytes of a cache line */
+#define LINE        INT64_C(64) /* bytes of a cache line */
+#define LOGIT_BYTES (INT64_C(32) << 20)
 
 balora_status cpu_device_count(int32_t *count) {
     *count = 1;
@@ -60,6 +61,12 @@ static void processor_name(char *out, size_t bytes) {
     fclose(file);
 }
 
+/* Pages that the system counts under `name`, as bytes; 0 where it does not tell. */
+static int64_t system_bytes(int name) {
+    long pages = sysconf(name), page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (int64_t)pages * (int64_t)page_bytes : 0;
+}
+
 balora_status cpu_device_properties(backend_device *device, backend_properties *out) {
     memset(out, 0, sizeof *out);
     processor_name(out->name, sizeof out->name);
@@ -69,12 +76,39 @@ balora_status cpu_device_properties(backend_device *device, backend_properties *
              __builtin_cpu_supports("avx512f") ? ",avx512f" : "",
              __builtin_cpu_supports("avx512vnni") ? ",avx512vnni" : "", device->kernels->name,
              openblas_get_corename());
-    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
-    if (pages > 0 && page_bytes > 0)
-        out->memory_bytes = (int64_t)pages * (int64_t)page_bytes;
+    out->memory_bytes = system_bytes(_SC_PHYS_PAGES);
     out->threads = device->threads;
+    out->logit_bytes = LOGIT_BYTES;
     return BALORA_OK;
 }
+
+/* --- memory --- */
+
+balora_status cpu_memory_usage(backend_device *device, backend_memory *out) {
+    out->current = atomic_load(&device->current_bytes);
+    out->peak = atomic_load(&device->peak_bytes);
+    out->free = system_bytes(_SC_AVPHYS_PAGES);
+    out->total = system_bytes(_SC_PHYS_PAGES);
+    return BALORA_OK;
+}
+
+balora_status device_take(backend_device *device, int64_t bytes, const char *what, unsigned char **out) {
+    STATUS_TRY(memory_new(device->memory, out, (size_t)bytes, 1, what));
+    int64_t now = atomic_fetch_add(&device->current_bytes, bytes) + bytes;
+    int64_t peak = atomic_load(&device->peak_bytes);
+    while (now > peak && !atomic_compare_exchange_weak(&device->peak_bytes, &peak, now))
+        ;
+    return BALORA_OK;
+}
+
+void device_give(backend_device *device, unsigned char *block, int64_t bytes) {
+    if (block == NULL)
+        return;
+    memory_free(device->memory, block);
+    atomic_fetch_sub(&device->current_bytes, bytes);
+}
+
+/* --- queues --- */
 
 balora_status cpu_queue_open(backend_queue **out, backend_device *device) {
     STATUS_TRY(memory_zeroed(device->memory, out, 1, sizeof **out, "a cpu queue"));
@@ -86,17 +120,16 @@ balora_status cpu_queue_open(backend_queue **out, backend_device *device) {
 void cpu_queue_close(backend_queue *queue) {
     if (queue == NULL)
         return;
-    memory_free(queue->device->memory, queue->scratch);
+    device_give(queue->device, queue->scratch, queue->scratch_bytes);
     memory_free(queue->device->memory, queue);
 }
 
 balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void *out) {
     if (bytes > queue->scratch_bytes) {
-        memory_free(queue->device->memory, queue->scratch);
+        device_give(queue->device, queue->scratch, queue->scratch_bytes);
         queue->scratch = NULL;
         queue->scratch_bytes = 0;
-        STATUS_TRY(
-            memory_new(queue->device->memory, &queue->scratch, (size_t)bytes, 1, "scratch of a cpu queue"));
+        STATUS_TRY(device_take(queue->device, bytes, "scratch of a cpu queue", &queue->scratch));
         queue->scratch_bytes = bytes;
     }
     memcpy(out, &queue->scratch, sizeof queue->scratch);
@@ -128,5 +161,12 @@ balora_status cpu_prepare(backend_queue *queue, const backend_limits *limits) {
 
 balora_status cpu_synchronize(backend_queue *queue) {
     (void)queue;
+    return BALORA_OK;
+}
+
+/* There is no TF32 here: products are F32 throughout. */
+balora_status cpu_allow_tf32(backend_queue *queue, int32_t allowed) {
+    (void)queue;
+    (void)allowed;
     return BALORA_OK;
 }

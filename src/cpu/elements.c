@@ -1,6 +1,7 @@
-/* Sums and scalings of elements, rows and columns. */
+/* Sums and scalings of elements, rows and columns, and random numbers. */
 #include <string.h>
 
+#include "base/random.h"
 #include "cpu/internal.h"
 
 typedef struct scaled_add {
@@ -151,5 +152,35 @@ balora_status cpu_trace(backend_queue *queue, matrix_view a, matrix_view out) {
     for (int64_t i = 0; i < a.rows; i++)
         total += view_f64(a)[i * a.ld + i];
     *view_f64(out) = total;
+    return BALORA_OK;
+}
+
+typedef struct normal_fill {
+    const cpu_kernels *kernels;
+    matrix_view x;
+    uint64_t seed, stream;
+    double deviation;
+} normal_fill;
+
+static void fill_span(int64_t row, int64_t column, int64_t count, int thread, void *user) {
+    (void)thread;
+    const normal_fill *fill = user;
+    float values[256];
+    unsigned char *to = (unsigned char *)view_row(fill->x, row) + column * element_size(fill->x.dtype);
+    uint64_t first = (uint64_t)(row * fill->x.cols + column);
+    for (int64_t start = 0; start < count; start += 256) {
+        int64_t filled = arith_min(256, count - start);
+        for (int64_t i = 0; i < filled; i++)
+            values[i] = (float)(fill->deviation *
+                                random_normal(fill->seed, fill->stream, first + (uint64_t)(start + i)));
+        fill->kernels->narrow(to + start * element_size(fill->x.dtype), fill->x.dtype, values, filled);
+    }
+}
+
+balora_status cpu_fill_normal(backend_queue *queue, matrix_view x, uint64_t seed, uint64_t stream,
+                              double deviation) {
+    STATUS_TRY(operand_check("fill_normal", "x", x, ANY_SIZE, ANY_SIZE, IN_FLOAT));
+    normal_fill fill = {queue->kernels, x, seed, stream, deviation};
+    parallel_spans(x.rows, x.cols, is_joined(x), fill_span, &fill);
     return BALORA_OK;
 }

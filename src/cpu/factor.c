@@ -120,6 +120,36 @@ balora_status cpu_orthonormalize_rows(backend_queue *queue, matrix_view x) {
     return info == 0 ? BALORA_OK : lapack_failed(slot, "geqrf", info);
 }
 
+/* The factors of a thin SVD, as pointers. */
+typedef struct thin_svd {
+    float *u, *s, *vt; /* [m, p], [p], [p, n] */
+    int64_t u_ld, vt_ld;
+} thin_svd;
+
+/* What sgesdd wants for an [m, n] matrix: floats, and after them 8 p integers. */
+static balora_status svd_work_size(const char *slot, int64_t m, int64_t n, int64_t *floats) {
+    float best = 0, unused = 0;
+    lapack_int rows = (lapack_int)n, cols = (lapack_int)m, p = (lapack_int)arith_min(m, n), integer = 0;
+    lapack_int info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, &unused, rows, &unused, &unused,
+                                          rows, &unused, p, &best, -1, &integer);
+    *floats = (int64_t)nextafterf(best, INFINITY) + 1; /* the size comes back as a rounded float */
+    return info == 0 ? BALORA_OK : lapack_failed(slot, "sgesdd", info);
+}
+
+/* The transpose of a is vt^T diag(s) u^T: LAPACK's left vectors are our vt, its right ones our u. */
+static balora_status run_svd(const char *slot, matrix_view a, const thin_svd *out, float *work,
+                             int64_t floats) {
+    lapack_int info =
+        LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', (lapack_int)a.cols, (lapack_int)a.rows, view_f32(a),
+                            (lapack_int)a.ld, out->s, out->vt, (lapack_int)out->vt_ld, out->u,
+                            (lapack_int)out->u_ld, work, (lapack_int)floats, (lapack_int *)(work + floats));
+    return info == 0 ? BALORA_OK : lapack_failed(slot, "sgesdd", info);
+}
+
+static int64_t svd_work_bytes(int64_t floats, int64_t p) {
+    return floats * (int64_t)sizeof(float) + 8 * p * (int64_t)sizeof(lapack_int);
+}
+
 balora_status cpu_svd(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s, matrix_view vt) {
     int64_t m = a.rows, n = a.cols, p = arith_min(m, n);
     STATUS_TRY(operand_check("svd", "a", a, ANY_SIZE, ANY_SIZE, IN_F32));
@@ -132,20 +162,43 @@ balora_status cpu_svd(backend_queue *queue, matrix_view a, matrix_view u, matrix
     if (p == 0)
         return BALORA_OK;
     STATUS_TRY(check_finite("svd", a));
-    /* The transpose of a is vt^T diag(s) u^T: LAPACK's left vectors are our vt, its right ones our u. */
-    lapack_int rows = (lapack_int)n, cols = (lapack_int)m, unused_integer = 0;
-    float best = 0;
-    lapack_int info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, view_f32(a), (lapack_int)a.ld,
-                                          view_f32(s), view_f32(vt), (lapack_int)vt.ld, view_f32(u),
-                                          (lapack_int)u.ld, &best, -1, &unused_integer);
-    if (info != 0)
-        return lapack_failed("svd", "sgesdd", info);
-    int64_t work_size = (int64_t)nextafterf(best, INFINITY) + 1; /* the size comes back as a rounded float */
+    int64_t floats;
     float *work;
-    STATUS_TRY(scratch_reserve(queue, work_size * (int64_t)sizeof *work + 8 * p * (int64_t)sizeof(lapack_int),
-                               &work));
-    info = LAPACKE_sgesdd_work(LAPACK_COL_MAJOR, 'S', rows, cols, view_f32(a), (lapack_int)a.ld, view_f32(s),
-                               view_f32(vt), (lapack_int)vt.ld, view_f32(u), (lapack_int)u.ld, work,
-                               (lapack_int)work_size, (lapack_int *)(work + work_size));
-    return info == 0 ? BALORA_OK : lapack_failed("svd", "sgesdd", info);
+    STATUS_TRY(svd_work_size("svd", m, n, &floats));
+    STATUS_TRY(scratch_reserve(queue, svd_work_bytes(floats, p), &work));
+    thin_svd out = {view_f32(u), view_f32(s), view_f32(vt), u.ld, vt.ld};
+    return run_svd("svd", a, &out, work, floats);
+}
+
+static void copy_rows(matrix_view to, const float *from, int64_t ld) {
+    for (int64_t i = 0; i < to.rows; i++)
+        memcpy(view_row(to, i), from + i * ld, (size_t)to.cols * sizeof *from);
+}
+
+/* By way of the whole thin decomposition, in scratch. */
+balora_status cpu_svd_top(backend_queue *queue, matrix_view a, matrix_view u, matrix_view s, matrix_view vt) {
+    int64_t m = a.rows, n = a.cols, p = arith_min(m, n), k = s.cols;
+    STATUS_TRY(operand_check("svd_top", "a", a, ANY_SIZE, ANY_SIZE, IN_F32));
+    STATUS_TRY(operand_check("svd_top", "u", u, m, k, IN_F32));
+    STATUS_TRY(operand_check("svd_top", "s", s, 1, k, IN_F32));
+    STATUS_TRY(operand_check("svd_top", "vt", vt, k, n, IN_F32));
+    STATUS_TRY(check_index_range("svd_top", a));
+    if (k > p)
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "cpu svd_top: %lld singular values of a matrix [%lld, %lld]", (long long)k,
+                           (long long)m, (long long)n);
+    if (k == 0)
+        return BALORA_OK;
+    STATUS_TRY(check_finite("svd_top", a));
+    int64_t floats, factors = p * (m + n + 1);
+    thin_svd out = {.u_ld = p, .vt_ld = n};
+    STATUS_TRY(svd_work_size("svd_top", m, n, &floats));
+    STATUS_TRY(scratch_reserve(queue, factors * (int64_t)sizeof(float) + svd_work_bytes(floats, p), &out.u));
+    out.vt = out.u + m * p;
+    out.s = out.vt + p * n;
+    STATUS_TRY(run_svd("svd_top", a, &out, out.s + p, floats));
+    copy_rows(u, out.u, p);
+    copy_rows(s, out.s, p);
+    copy_rows(vt, out.vt, n);
+    return BALORA_OK;
 }

@@ -35,7 +35,7 @@ typedef struct attention_tile_sizes {
     int64_t group;    /* query heads of one key head */
     int64_t window;   /* 0: none */
     float scale;
-    int32_t reserved;
+    float soft_cap; /* 0: none */
 } attention_tile_sizes;
 
 /* One sequence and one key head. Pointers are to its first token and first head; strides are in floats. */
@@ -53,8 +53,9 @@ typedef struct attention_item {
 
 /* One row of the loss head. Weights are 0 for terms that give no gradient. */
 typedef struct loss_row {
-    float *logits;        /* [vocabulary]; the gradient replaces them when `gradient` */
+    const float *logits;  /* [vocabulary] */
     const float *teacher; /* [vocabulary], or NULL */
+    float *slope;         /* [vocabulary]: the gradient when `gradient`; may be the logits */
     int64_t vocabulary, top_k;
     int32_t target, regularized, gradient, reserved;
     float task_weight, consistency_weight, diversity_weight, temperature;

@@ -17,6 +17,7 @@ static void loss_rows(int64_t begin, int64_t end, int thread, void *user) {
         loss_row row = {
             .logits = view_row(args->logits, i),
             .teacher = is_none(args->teacher) ? NULL : view_row(args->teacher, i),
+            .slope = view_row(is_none(args->gradient_out) ? args->logits : args->gradient_out, i),
             .vocabulary = args->logits.cols,
             .top_k = args->top_k,
             .target = view_i32(args->targets)[i],
@@ -41,6 +42,8 @@ balora_status cpu_loss_head(backend_queue *queue, const loss_head_rows *args) {
     STATUS_TRY(operand_check("loss_head", "targets", args->targets, 1, rows, IN_I32));
     STATUS_TRY(operand_check("loss_head", "regularized", args->regularized, 1, rows, IN_I32));
     STATUS_TRY(operand_check("loss_head", "terms", args->terms, rows, LOSS_COLUMNS, IN_F64));
+    if (!is_none(args->gradient_out))
+        STATUS_TRY(operand_check("loss_head", "gradient_out", args->gradient_out, rows, vocabulary, IN_F32));
     STATUS_TRY(indices_check("loss_head", "targets", args->targets, -1, vocabulary));
     if (vocabulary < 1 || vocabulary > INT32_MAX || args->top_k < 0 || !(args->temperature > 0))
         return status_fail(BALORA_ERROR_INTERNAL,

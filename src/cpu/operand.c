@@ -11,6 +11,8 @@ int64_t element_size(int32_t dtype) {
     case BALORA_F16:
     case BALORA_BF16:
         return 2;
+    case BALORA_U8:
+        return 1;
     default:
         return 0;
     }
@@ -28,6 +30,8 @@ static int dtype_bit(int32_t dtype) {
         return IN_F64;
     case BALORA_I32:
         return IN_I32;
+    case BALORA_U8:
+        return IN_U8;
     default:
         return 0;
     }

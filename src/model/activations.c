@@ -1,7 +1,5 @@
 #include "model/activations.h"
 
-#include "base/arith.h"
-
 static void place_slots(activations *out, arena *plan, const model_config *config) {
     const activation_sizes *sizes = &out->sizes;
     int64_t qkv = (config->heads + 2 * config->key_heads) * config->head_dim;
@@ -9,28 +7,29 @@ static void place_slots(activations *out, arena *plan, const model_config *confi
     int64_t rows = (layers - 1 + sizes->copies) * sizes->tokens;
     int64_t student_rows = layers * sizes->tokens;
     out->residual = arena_place(plan, BALORA_F32, rows, config->hidden);
-    out->qkv = arena_place(plan, BALORA_F32, rows, qkv);
-    out->attention = arena_place(plan, BALORA_F32, rows, config->heads * config->head_dim);
+    out->qkv = arena_place(plan, sizes->dtype, rows, qkv);
+    out->attention = arena_place(plan, sizes->dtype, rows, config->heads * config->head_dim);
     out->logsumexp = sizes->backward ? arena_place(plan, BALORA_F32, rows, config->heads) : view_none();
     out->middle = arena_place(plan, BALORA_F32, rows, config->hidden);
-    out->gate_up = arena_place(plan, BALORA_F32, rows, 2 * config->intermediate);
+    out->gate_up = arena_place(plan, sizes->dtype, rows, 2 * config->intermediate);
     for (int group = 0; group < GROUP_COUNT; group++)
-        out->projected[group] = arena_place(plan, BALORA_F32, student_rows, sizes->low_rank_rows[group]);
+        out->projected[group] =
+            arena_place(plan, sizes->low_rank_dtype, student_rows, sizes->low_rank_rows[group]);
 }
 
 static void place_backward(activations *out, arena *plan, const model_config *config) {
-    int64_t tokens = out->sizes.tokens, rows = out->sizes.rows, scratch = 0;
+    int64_t tokens = out->sizes.tokens, rows = out->sizes.rows;
     int64_t attention = config->heads * config->head_dim;
-    for (int group = 0; group < GROUP_COUNT; group++)
-        scratch = arith_max(scratch, out->sizes.low_rank_rows[group]);
+    int32_t dtype = out->sizes.dtype;
     out->dresidual = arena_place(plan, BALORA_F32, tokens, config->hidden);
     out->dselected = arena_place(plan, BALORA_F32, rows, config->hidden);
-    out->dnormed = arena_place(plan, BALORA_F32, tokens, config->hidden);
-    out->dactivated = arena_place(plan, BALORA_F32, tokens, config->intermediate);
-    out->dqkv = arena_place(plan, BALORA_F32, tokens, attention + 2 * config->key_heads * config->head_dim);
-    out->dattention = arena_place(plan, BALORA_F32, tokens, attention);
-    out->dselected_attention = arena_place(plan, BALORA_F32, rows, attention);
-    out->scratch = arena_place(plan, BALORA_F32, tokens, scratch);
+    out->narrow = dtype != BALORA_F32 ? arena_place(plan, dtype, tokens, config->hidden) : view_none();
+    out->dnormed = arena_place(plan, dtype, tokens, config->hidden);
+    out->dactivated = arena_place(plan, dtype, tokens, config->intermediate);
+    out->dqkv = arena_place(plan, dtype, tokens, attention + 2 * config->key_heads * config->head_dim);
+    out->dattention = arena_place(plan, dtype, tokens, attention);
+    out->dselected_attention = arena_place(plan, dtype, rows, attention);
+    out->scratch = arena_place(plan, out->sizes.low_rank_dtype, tokens, out->sizes.low_rank_scratch);
 }
 
 void activations_place(activations *out, arena *plan, const model_config *config,
@@ -39,9 +38,9 @@ void activations_place(activations *out, arena *plan, const model_config *config
     int64_t tokens = sizes->copies * sizes->tokens, rows = sizes->copies * sizes->rows;
     int64_t attention = config->heads * config->head_dim;
     place_slots(out, plan, config);
-    out->normed = arena_place(plan, BALORA_F32, tokens, config->hidden);
-    out->activated = arena_place(plan, BALORA_F32, tokens, config->intermediate);
-    out->selected_attention = arena_place(plan, BALORA_F32, rows, attention);
+    out->normed = arena_place(plan, sizes->dtype, tokens, config->hidden);
+    out->activated = arena_place(plan, sizes->dtype, tokens, config->intermediate);
+    out->selected_attention = arena_place(plan, sizes->dtype, rows, attention);
     out->output = arena_place(plan, BALORA_F32, rows, config->hidden);
     if (sizes->backward)
         place_backward(out, plan, config);

@@ -16,35 +16,40 @@ typedef struct activation_sizes {
     int64_t rows;      /* M: the most rows whose logits are needed */
     int64_t sequences; /* B: the most sequences */
     int32_t copies;    /* 1: student only; 2: teacher beside it */
+    int32_t dtype;     /* of activations: F32, or BF16 where the device computes so */
     bool backward;
+    int32_t low_rank_dtype;
     int64_t low_rank_rows[GROUP_COUNT]; /* the most of any layer */
+    int64_t low_rank_scratch;           /* the most of any group: linear_scratch_columns */
 } activation_sizes;
 
 typedef struct activations {
     activation_sizes sizes;
-    /* slots of [tokens, ...]; F32 */
-    matrix_view residual;               /* hidden: residual stream at the input of the layer */
+    /* slots of [tokens, ...]. The residual stream and its gradient are F32 always: they sum up over the layers.
+     * What layers compute in between has sizes.dtype. */
+    matrix_view residual;               /* F32 hidden: residual stream at the input of the layer */
     matrix_view qkv;                    /* (heads + 2 key_heads) head_dim; q and k rotated */
     matrix_view attention;              /* heads head_dim */
-    matrix_view logsumexp;              /* heads */
-    matrix_view middle;                 /* hidden: residual stream between attention and MLP */
+    matrix_view logsumexp;              /* F32 heads */
+    matrix_view middle;                 /* F32 hidden: residual stream between attention and MLP */
     matrix_view gate_up;                /* 2 intermediate */
-    matrix_view projected[GROUP_COUNT]; /* low_rank_rows; student rows only */
+    matrix_view projected[GROUP_COUNT]; /* low_rank_dtype low_rank_rows; student rows only */
     /* of one layer */
     matrix_view normed;             /* [copies N, hidden] */
     matrix_view activated;          /* [copies N, intermediate] */
     matrix_view selected_attention; /* [copies M, heads head_dim]: the last layer's needed rows */
     matrix_view
-        output; /* [copies M, hidden]: the last layer's output at needed rows, before the final norm */
+        output; /* F32 [copies M, hidden]: the last layer's output at needed rows, before the final norm */
     /* backward */
-    matrix_view dresidual;  /* [N, hidden] */
-    matrix_view dselected;  /* [M, hidden]: gradient of the last layer's residual stream at needed rows */
+    matrix_view dresidual;  /* F32 [N, hidden] */
+    matrix_view dselected;  /* F32 [M, hidden]: gradient of the last layer's residual stream at needed rows */
+    matrix_view narrow;     /* [N, hidden]: either of them as a product reads it; none where dtype is F32 */
     matrix_view dnormed;    /* [N, hidden] */
     matrix_view dactivated; /* [N, intermediate] */
     matrix_view dqkv;       /* [N, (heads + 2 key_heads) head_dim] */
     matrix_view dattention; /* [N, heads head_dim] */
     matrix_view dselected_attention; /* [M, heads head_dim] */
-    matrix_view scratch;             /* [N, the most low_rank_rows] */
+    matrix_view scratch;             /* low_rank_dtype [N, low_rank_scratch] */
     /* the batch */
     matrix_view tokens;    /* I32 [1, copies N] */
     matrix_view positions; /* I32 [1, copies N]: rows of the rotary table */

@@ -159,6 +159,15 @@ static balora_status norm_gradient(const decoder *self, matrix_view x, matrix_vi
                                         config->norm_epsilon, dy, dx, dweight);
 }
 
+/* Rows of the F32 gradient of the residual stream in the dtype that products read. */
+static balora_status narrowed(const decoder *self, matrix_view gradient, matrix_view *out) {
+    *out = gradient;
+    if (self->memory->sizes.dtype == gradient.dtype)
+        return BALORA_OK;
+    *out = view_rows(self->memory->narrow, 0, gradient.rows);
+    return self->ops->copy(self->queue, *out, gradient);
+}
+
 /* dmiddle (in: gradient of the layer's output; out: of the stream after attention) [students, hidden]. */
 static balora_status backward_mlp(const decoder *self, const layer_views *views, matrix_view dmiddle) {
     const backend_ops *ops = self->ops;
@@ -173,7 +182,9 @@ static balora_status backward_mlp(const decoder *self, const layer_views *views,
     linear_group down = decoder_group(self, views->layer, GROUP_DOWN);
     matrix_view scratch = view_rows(memory->scratch, 0, n);
     STATUS_TRY(ops->gated_activation(self->queue, self->config->activation, gate, up, activated));
-    STATUS_TRY(linear_backward(&down, self->queue, activated, dmiddle, views->projected[GROUP_DOWN],
+    matrix_view doutput;
+    STATUS_TRY(narrowed(self, dmiddle, &doutput));
+    STATUS_TRY(linear_backward(&down, self->queue, activated, doutput, views->projected[GROUP_DOWN],
                                dactivated, linear_scratch(&down, scratch)));
     STATUS_TRY(ops->gated_activation_backward(self->queue, self->config->activation, gate, up, dactivated,
                                               gate, up));
@@ -192,14 +203,16 @@ static balora_status backward_output(const decoder *self, const decoder_batch *b
     linear_group output = decoder_group(self, views->layer, GROUP_OUTPUT);
     matrix_view dattention = view_rows(memory->dattention, 0, batch->tokens);
     matrix_view scratch = linear_scratch(&output, view_rows(memory->scratch, 0, views->students));
+    matrix_view doutput;
+    STATUS_TRY(narrowed(self, dmiddle, &doutput));
     if (!views->last)
-        return linear_backward(&output, self->queue, view_rows(views->attention, 0, batch->tokens), dmiddle,
+        return linear_backward(&output, self->queue, view_rows(views->attention, 0, batch->tokens), doutput,
                                views->projected[GROUP_OUTPUT], dattention, scratch);
     matrix_view needed = view_columns(memory->needed, 0, batch->rows);
     matrix_view selected = view_rows(memory->selected_attention, 0, batch->rows);
     matrix_view dselected = view_rows(memory->dselected_attention, 0, batch->rows);
     matrix_view dresidual = view_rows(memory->dresidual, 0, batch->tokens);
-    STATUS_TRY(linear_backward(&output, self->queue, selected, dmiddle, views->projected[GROUP_OUTPUT],
+    STATUS_TRY(linear_backward(&output, self->queue, selected, doutput, views->projected[GROUP_OUTPUT],
                                dselected, scratch));
     STATUS_TRY(ops->fill_zero(self->queue, dattention));
     STATUS_TRY(ops->scatter_add_rows(self->queue, dattention, dselected, needed));

@@ -1,5 +1,6 @@
 #include "model/linear.h"
 
+#include "backend/composed.h"
 #include "base/status.h"
 
 static int has_low_rank(const linear_group *group) {
@@ -8,8 +9,9 @@ static int has_low_rank(const linear_group *group) {
 
 static balora_status multiply(const backend_ops *ops, backend_queue *queue, const linear_weights *linear,
                               matrix_view x, double beta, matrix_view y) {
-    STATUS_TRY(ops->gemm(queue, 0, 1, 1, x, linear->weight, beta, y));
-    return view_is_none(linear->bias) ? BALORA_OK : ops->add_row(queue, y, linear->bias);
+    return view_is_none(linear->bias)
+               ? ops->gemm(queue, 0, 1, 1, x, linear->weight, beta, y)
+               : composed_gemm_bias(ops, queue, 0, 1, 1, x, linear->weight, beta, y, linear->bias);
 }
 
 balora_status linear_forward(const linear_group *group, backend_queue *queue, matrix_view x, int64_t students,
@@ -38,7 +40,19 @@ balora_status linear_forward(const linear_group *group, backend_queue *queue, ma
     return BALORA_OK;
 }
 
-/* v = dy (s B), dA = v^T x, dB = s dy^T (x A^T); v stays in `scratch` for the gradient of the input. */
+/* What dA = (s B)^T dy^T x multiplies x by: v itself, or the sum of its halves dy s (B - B0) and dy s B0. */
+static balora_status sum_halves(const linear_group *group, backend_queue *queue,
+                                const low_rank_member *member, matrix_view v, matrix_view scratch,
+                                matrix_view *out) {
+    *out = v;
+    if (member->rows == member->rank)
+        return BALORA_OK;
+    *out = view_columns(scratch, group->low_rank->rows, member->rank);
+    STATUS_TRY(group->ops->copy(queue, *out, view_columns(v, 0, member->rank)));
+    return group->ops->scale_add(queue, 1, view_columns(v, member->rank, member->rank), 1, *out);
+}
+
+/* v = dy packed_b, dA = (s B)^T dy^T x, dB = s dy^T (x A^T); v stays in `scratch` for the gradient of the input. */
 static balora_status low_rank_backward(const linear_group *group, backend_queue *queue, matrix_view x,
                                        matrix_view dy, matrix_view projected, matrix_view scratch) {
     const backend_ops *ops = group->ops;
@@ -47,9 +61,10 @@ static balora_status low_rank_backward(const linear_group *group, backend_queue 
         const low_rank_member *member = &low_rank->members[i];
         matrix_view dy_member = view_columns(dy, member->out_first, member->out);
         matrix_view v = view_columns(scratch, member->first, member->rows);
-        matrix_view u = view_columns(projected, member->first, member->rank);
+        matrix_view u = view_columns(projected, member->first, member->rank), whole;
         STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy_member, member->packed_b, 0, v));
-        STATUS_TRY(ops->gemm(queue, 1, 0, 1, view_columns(v, 0, member->rank), x, 1, member->gradient_a));
+        STATUS_TRY(sum_halves(group, queue, member, v, scratch, &whole));
+        STATUS_TRY(ops->gemm(queue, 1, 0, 1, whole, x, 1, member->gradient_a));
         STATUS_TRY(ops->gemm(queue, 1, 0, low_rank->scale, dy_member, u, 1, member->gradient_b));
     }
     return BALORA_OK;
@@ -68,6 +83,8 @@ balora_status linear_backward(const linear_group *group, backend_queue *queue, m
     if (view_is_none(dx))
         return BALORA_OK;
     STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy, group->student->weight, 0, dx));
-    return has_low_rank(group) ? ops->gemm(queue, 0, 0, 1, scratch, group->low_rank->packed_a, 1, dx)
-                               : BALORA_OK;
+    if (!has_low_rank(group))
+        return BALORA_OK;
+    matrix_view v = view_columns(scratch, 0, group->low_rank->rows);
+    return ops->gemm(queue, 0, 0, 1, v, group->low_rank->packed_a, 1, dx);
 }

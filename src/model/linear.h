@@ -1,7 +1,12 @@
 /*
  * A group of projections of one input, with the low-rank path of an adapter:
- *   student rows  y = x W^T + bias + sum over members  (x A^T) (s B)^T      teacher rows  y = x W^T + bias
+ *   student rows  y = x W^T + bias + sum over members  x dW^T      teacher rows  y = x W^T + bias
  * W is frozen and shared: both kinds of rows go through one GEMM.
+ *
+ * dW = s B A for plain factors. Where the initial ones count, dW = s (B A - B0 A0) is taken as
+ *   s (B - B0) A + s B0 (A - A0),
+ * which is the same number without the difference of two large ones: it is exactly 0 at the start, and a small
+ * change of A or B is not lost when the packed factors have 16 bits.
  */
 #ifndef MODEL_LINEAR_H
 #define MODEL_LINEAR_H
@@ -13,17 +18,18 @@ typedef struct low_rank_member {
     int64_t out_first, out; /* its columns of the group's output */
     int64_t first;          /* its first row in packed_a */
     int64_t rows;           /* rows there: r, or 2 r where the initial factors count */
-    int64_t rank;           /* r: the first rows, which are trained */
-    matrix_view packed_b;   /* [out, rows]: s B, and -s B0 */
+    int64_t rank;           /* r: the first rows, A itself */
+    matrix_view packed_b;   /* [out, rows]: s B; or s (B - B0), and s B0 */
     matrix_view gradient_a; /* [rank, in] */
     matrix_view gradient_b; /* [out, rank] */
 } low_rank_member;
 
 typedef struct low_rank_group {
-    int64_t rows; /* of packed_a; 0: no member is adapted */
+    int64_t
+        rows; /* of packed_a; 0: no member is adapted. The packed factors and what is kept of x A^T have one dtype. */
     int64_t member_count;
     float scale;          /* s */
-    matrix_view packed_a; /* [rows, in]: A, and A0, member after member */
+    matrix_view packed_a; /* [rows, in]: A; or A, and A - A0; member after member */
     low_rank_member members[GROUP_MEMBERS_LIMIT];
 } low_rank_group;
 
@@ -46,14 +52,26 @@ balora_status linear_forward(const linear_group *group, backend_queue *queue, ma
 
 /*
  * dx = gradient of the input (none: not wanted); parameter gradients are added to what is there. All rows are
- * the student's. `scratch` [rows, low_rank rows].
+ * the student's. `scratch` from linear_scratch.
  */
 balora_status linear_backward(const linear_group *group, backend_queue *queue, matrix_view x, matrix_view dy,
                               matrix_view projected, matrix_view dx, matrix_view scratch);
 
+/* Columns of scratch that the backward of a group with this low-rank path needs: the packed rows, and r more where the
+ * initial factors count. */
+static inline int64_t linear_scratch_columns(const low_rank_group *low_rank) {
+    int64_t columns = low_rank->rows, most = 0;
+    for (int64_t i = 0; i < low_rank->member_count; i++) {
+        const low_rank_member *member = &low_rank->members[i];
+        if (member->rows > member->rank && member->rank > most)
+            most = member->rank;
+    }
+    return columns + most;
+}
+
 /* Rows of scratch memory with the columns that this group's backward needs. */
 static inline matrix_view linear_scratch(const linear_group *group, matrix_view rows) {
-    rows.cols = group->low_rank != NULL ? group->low_rank->rows : 0;
+    rows.cols = group->low_rank != NULL ? linear_scratch_columns(group->low_rank) : 0;
     return rows;
 }
 

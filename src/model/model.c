@@ -5,24 +5,40 @@
 
 #include "base/status.h"
 
-static balora_status load(balora_model *model, const balora_model_options *options) {
+/* How the device wants activations and logits for the weights that were read. */
+static balora_status choose_arithmetic(balora_model *model) {
+    backend_properties properties;
+    STATUS_TRY(model->device.ops->device_properties(model->device.device, &properties));
+    bool narrow = properties.bf16_activations && model->weights.dtype == BALORA_BF16;
+    model->activation_dtype = narrow ? BALORA_BF16 : BALORA_F32;
+    model->logit_bytes = properties.logit_bytes;
+    return BALORA_OK;
+}
+
+static balora_status read_weights(balora_model *model, backend_queue *queue, int32_t dtype) {
+    return weights_load(&model->weights, &model->context->memory, &model->device, queue, &model->config,
+                        model->folder, dtype);
+}
+
+static balora_status build(balora_model *model, const balora_model_options *options, model_loader load) {
     balora_context *context = model->context;
     const char *device = options->device != NULL ? options->device : "cpu";
     STATUS_TRY(model_config_read(&model->config, &context->memory, model->folder));
     weights_projections(&model->config, model->projections);
-    STATUS_TRY(backend_open(&model->device, &context->memory, device, context->threads));
+    STATUS_TRY(
+        backend_open(&model->device, &context->memory, device, context->plugin_path, context->threads));
+    model->tf32 = options->tf32;
     backend_queue *queue;
-    STATUS_TRY(model->device.ops->queue_open(&queue, model->device.device));
-    balora_status status = weights_load(&model->weights, &context->memory, &model->device, queue,
-                                        &model->config, model->folder, options->dtype);
+    STATUS_TRY(model_queue(model, &queue));
+    balora_status status = load(model, queue, options->dtype);
     if (status == BALORA_OK)
         status = model->device.ops->synchronize(queue);
     model->device.ops->queue_close(queue);
-    return status;
+    return status == BALORA_OK ? choose_arithmetic(model) : status;
 }
 
-balora_status model_open(balora_model **out, balora_context *context, const char *folder,
-                         const balora_model_options *options) {
+balora_status model_build(balora_model **out, balora_context *context, const char *folder,
+                          const balora_model_options *options, model_loader load) {
     balora_model *model;
     char *owned_folder;
     STATUS_TRY(memory_zeroed(&context->memory, &model, 1, sizeof *model, "a model"));
@@ -34,13 +50,29 @@ balora_status model_open(balora_model **out, balora_context *context, const char
     model->context = context_retain(context);
     model->folder = owned_folder;
     atomic_init(&model->references, 1);
-    status = load(model, options);
+    status = build(model, options, load);
     if (status != BALORA_OK) {
         model_release(model);
         return status;
     }
     *out = model;
     return BALORA_OK;
+}
+
+balora_status model_open(balora_model **out, balora_context *context, const char *folder,
+                         const balora_model_options *options) {
+    return model_build(out, context, folder, options, read_weights);
+}
+
+balora_status model_queue(balora_model *model, backend_queue **out) {
+    const backend_ops *ops = model->device.ops;
+    STATUS_TRY(ops->queue_open(out, model->device.device));
+    balora_status status = model->tf32 ? ops->allow_tf32(*out, 1) : BALORA_OK;
+    if (status != BALORA_OK) {
+        ops->queue_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 balora_model *model_retain(balora_model *model) {

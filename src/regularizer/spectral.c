@@ -13,6 +13,11 @@ int64_t spectral_problem_size(const spectral_options *options) {
     return options->head_trained ? options->rows : arith_min(options->rows, options->hidden);
 }
 
+int64_t spectral_pair_count(const spectral_options *options) {
+    int64_t size = spectral_problem_size(options);
+    return options->norm == BALORA_SVD_NUCLEAR ? size : arith_min(options->top, size);
+}
+
 static int64_t pair_count(const spectral_term *self, int64_t size) {
     return self->norm == BALORA_SVD_NUCLEAR ? size : arith_min(self->top, size);
 }

@@ -62,4 +62,7 @@ balora_status spectral_evaluate(spectral_term *self, matrix_view hidden, double 
 /* Size of the largest eigenproblem, for backend_limits. */
 int64_t spectral_problem_size(const spectral_options *options);
 
+/* Eigenpairs that it asks for in a step. */
+int64_t spectral_pair_count(const spectral_options *options);
+
 #endif

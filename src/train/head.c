@@ -3,22 +3,25 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-#define CHUNK_BYTES ((int64_t)32 << 20) /* of the logits, student and teacher together */
-#define CHUNK_ROWS  ((int64_t)512)
+#define ROW_SHARE                                                                                            \
+    ((int64_t)64 << 10) /* of the budget at least: more rows of a small vocabulary gain nothing */
 
-int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies) {
-    int64_t fitting = arith_max(16, CHUNK_BYTES / (copies * vocabulary * (int64_t)sizeof(float)));
-    int64_t chunk = wish > 0 ? wish : arith_min(fitting, CHUNK_ROWS);
+int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies) {
+    int64_t fitting = arith_max(16, budget / (copies * vocabulary * (int64_t)sizeof(float)));
+    int64_t chunk = wish > 0 ? wish : arith_min(fitting, budget / ROW_SHARE);
     return arith_max(1, arith_min(chunk, rows));
 }
 
 void head_place(loss_head *out, arena *plan, const decoder *body, const head_sizes *sizes) {
     int64_t hidden = body->config->hidden, vocabulary = body->config->vocabulary;
+    int32_t dtype = body->memory->sizes.dtype;
     *out = (loss_head){.decoder = body, .sizes = *sizes};
-    out->hidden = arena_place(plan, BALORA_F32, sizes->rows, hidden);
+    out->hidden = arena_place(plan, dtype, sizes->rows, hidden);
     out->dhidden = sizes->backward ? arena_place(plan, BALORA_F32, sizes->rows, hidden) : view_none();
-    out->chunk = arena_place(plan, BALORA_F32, sizes->copies * sizes->chunk, hidden);
+    out->chunk = arena_place(plan, dtype, sizes->copies * sizes->chunk, hidden);
     out->logits = arena_place(plan, BALORA_F32, sizes->copies * sizes->chunk, vocabulary);
+    out->dlogits = sizes->backward && dtype != BALORA_F32 ? arena_place(plan, dtype, sizes->chunk, vocabulary)
+                                                          : view_none();
     out->terms = arena_place(plan, BALORA_F64, sizes->rows, LOSS_COLUMNS);
     out->entropy = arena_place(plan, BALORA_F64, sizes->rows, 1);
     out->targets = arena_place(plan, BALORA_I32, 1, sizes->rows);
@@ -81,7 +84,9 @@ balora_status head_chunk_loss(const loss_head *self, int64_t first, int64_t coun
                            .diversity_weight = (float)objective->diversity,
                            .temperature = (float)objective->temperature,
                            .top_k = objective->top_k,
-                           .gradient = self->sizes.backward};
+                           .gradient = self->sizes.backward,
+                           .gradient_out = view_is_none(self->dlogits) ? view_none()
+                                                                       : view_rows(self->dlogits, 0, count)};
     return self->decoder->ops->loss_head(self->decoder->queue, &args);
 }
 
@@ -95,7 +100,7 @@ balora_status head_forward_backward(const loss_head *self, int64_t rows, const h
         STATUS_TRY(head_chunk_loss(self, first, count, logits, objective));
         if (!self->sizes.backward)
             continue;
-        matrix_view gradient = view_rows(logits, 0, count);
+        matrix_view gradient = view_rows(view_is_none(self->dlogits) ? logits : self->dlogits, 0, count);
         STATUS_TRY(ops->gemm(body->queue, 0, 0, 1, gradient, body->student->head, 0,
                              view_rows(self->dhidden, first, count)));
         if (body->gradients != NULL)

@@ -18,13 +18,14 @@ typedef struct head_sizes {
 typedef struct loss_head {
     const decoder *decoder;
     head_sizes sizes;
-    matrix_view hidden;      /* F32 [M, hidden]: the student's rows after the final norm */
-    matrix_view dhidden;     /* F32 [M, hidden]: their gradient */
-    matrix_view chunk;       /* F32 [copies chunk, hidden]: student's, then teacher's rows */
-    matrix_view logits;      /* F32 [copies chunk, vocabulary] */
-    matrix_view terms;       /* F64 [M, LOSS_COLUMNS] */
-    matrix_view entropy;     /* F64 [M, 1] */
-    matrix_view targets;     /* I32 [1, M] */
+    matrix_view hidden;  /* activations [M, hidden]: the student's rows after the final norm */
+    matrix_view dhidden; /* F32 [M, hidden]: their gradient */
+    matrix_view chunk;   /* activations [copies chunk, hidden]: student's, then teacher's rows */
+    matrix_view logits;  /* F32 [copies chunk, vocabulary] */
+    matrix_view dlogits; /* activations [chunk, vocabulary]; none where they are F32: in place of logits */
+    matrix_view terms;   /* F64 [M, LOSS_COLUMNS] */
+    matrix_view entropy; /* F64 [M, 1] */
+    matrix_view targets; /* I32 [1, M] */
     matrix_view regularized; /* I32 [1, M] */
 } loss_head;
 
@@ -37,8 +38,8 @@ typedef struct head_objective {
 
 void head_place(loss_head *out, arena *plan, const decoder *body, const head_sizes *sizes);
 
-/* Rows of logits at once for a vocabulary, when the caller has no wish. */
-int64_t head_chunk_rows(int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies);
+/* Rows of logits at once; `wish` 0: as many as `budget` bytes of logits and their gradients hold. */
+int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies);
 
 /* Upload targets and flags; call with every micro-batch. */
 balora_status head_load(const loss_head *self, const token_batch *batch);

@@ -6,18 +6,29 @@
 #include "base/arith.h"
 #include "base/status.h"
 
+/* Trained weights are F32, and so is everything that is multiplied by them. */
+static int32_t activation_dtype(const pass_options *options) {
+    bool full = options->adapter != NULL && options->adapter->method == BALORA_METHOD_FULL;
+    return full ? BALORA_F32 : options->model->activation_dtype;
+}
+
 static activation_sizes measure(const pass_options *options) {
     activation_sizes sizes = {.tokens = options->capacity.tokens,
                               .rows = options->capacity.rows,
                               .sequences = options->capacity.sequences,
                               .copies = options->copies,
+                              .dtype = activation_dtype(options),
                               .backward = options->backward};
     const balora_adapter *adapter = options->adapter;
+    sizes.low_rank_dtype = sizes.dtype;
     if (adapter == NULL || adapter->groups == NULL)
         return sizes;
+    sizes.low_rank_dtype = adapter->packed_dtype;
     for (int64_t i = 0; i < options->model->config.layers * GROUP_COUNT; i++) {
         int64_t *most = &sizes.low_rank_rows[i % GROUP_COUNT];
         *most = arith_max(*most, adapter->groups[i].rows);
+        sizes.low_rank_scratch =
+            arith_max(sizes.low_rank_scratch, linear_scratch_columns(&adapter->groups[i]));
     }
     return sizes;
 }
@@ -26,8 +37,9 @@ static void place(pass *self) {
     const pass_options *options = &self->options;
     activation_sizes sizes = measure(options);
     head_sizes head = {.rows = options->capacity.rows,
-                       .chunk = head_chunk_rows(options->model->config.vocabulary, options->logit_chunk,
-                                                options->capacity.rows, options->copies),
+                       .chunk =
+                           head_chunk_rows(options->model->logit_bytes, options->model->config.vocabulary,
+                                           options->logit_chunk, options->capacity.rows, options->copies),
                        .copies = options->copies,
                        .backward = options->backward};
     activations_place(&self->activations, &self->arena, &options->model->config, &sizes);
@@ -75,7 +87,10 @@ static balora_status prepare_scratch(pass *self) {
                              .eigh_size = self->options.eigh_size,
                              .sequence_length = self->options.capacity.longest_sequence,
                              .head_dim = config->head_dim,
-                             .vocabulary = config->vocabulary};
+                             .vocabulary = config->vocabulary,
+                             .eigh_count = self->options.eigh_count,
+                             .tokens = self->options.copies * self->options.capacity.tokens,
+                             .heads = config->heads};
     return self->decoder.ops->prepare(self->queue, &limits);
 }
 
@@ -84,7 +99,7 @@ static balora_status build(pass *self) {
     const batch_counts *capacity = &self->options.capacity;
     int64_t copies = self->options.copies;
     int64_t staged = copies * (2 * capacity->tokens + capacity->sequences + capacity->rows) + 1;
-    STATUS_TRY(model->device.ops->queue_open(&self->queue, model->device.device));
+    STATUS_TRY(model_queue(model, &self->queue));
     connect(self);
     place(self);
     int64_t planned = self->arena.bytes;

@@ -13,9 +13,9 @@ typedef struct pass_options {
     balora_adapter *adapter; /* NULL: the bare model as student */
     const dataset *data;
     batch_counts capacity;
-    int64_t logit_chunk; /* 0: chosen */
-    int64_t eigh_size;   /* of the SVD term, for the device's scratch */
-    int32_t copies;      /* 2: with teacher */
+    int64_t logit_chunk;           /* 0: chosen */
+    int64_t eigh_size, eigh_count; /* of the SVD term, for the device's scratch */
+    int32_t copies;                /* 2: with teacher */
     bool backward;
 } pass_options;
 

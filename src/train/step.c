@@ -145,9 +145,8 @@ static balora_status start_step(balora_trainer *trainer) {
                         : BALORA_OK;
 }
 
-/* Clip and update; the gradient's norm and all sums come to the host with the one synchronization of a step.
- */
-static balora_status finish_step(balora_trainer *trainer, double learning_rate, double *norm) {
+/* Clip and update; the gradient's norm and all sums are on their way to the host. */
+static balora_status finish_step(balora_trainer *trainer, double learning_rate) {
     const backend_ops *ops = trainer->pass.decoder.ops;
     backend_queue *queue = trainer->pass.queue;
     double *host_svd = trainer->host_sums + trainer->sums.rows * LOSS_COLUMNS;
@@ -159,10 +158,36 @@ static balora_status finish_step(balora_trainer *trainer, double learning_rate, 
                              view_bytes(trainer->sums)));
     STATUS_TRY(ops->download(queue, host_svd, trainer->svd_values.buffer, trainer->svd_values.offset,
                              view_bytes(trainer->svd_values)));
-    STATUS_TRY(ops->download(queue, norm, trainer->norm.buffer, trainer->norm.offset, sizeof *norm));
-    STATUS_TRY(ops->synchronize(queue));
-    *norm = sqrt(*norm);
-    return BALORA_OK;
+    return ops->download(queue, &trainer->host_norm, trainer->norm.buffer, trainer->norm.offset,
+                         sizeof trainer->host_norm);
+}
+
+/* All work of the step, enqueued. */
+static balora_status enqueue_step(balora_trainer *trainer, const step_counts *counts, double learning_rate) {
+    STATUS_TRY(start_step(trainer));
+    for (int64_t i = 0; i < counts->micro_batches; i++)
+        STATUS_TRY(run_micro_batch(trainer, i, counts));
+    return finish_step(trainer, learning_rate);
+}
+
+/* The same as one graph of the device. The first step of a run is not recorded: the device loads and chooses its
+ * kernels then. What cannot be recorded (a library that waits for the device) runs as it always did, from now on. */
+static balora_status enqueue_graph(balora_trainer *trainer, const step_counts *counts, double learning_rate) {
+    const backend_ops *ops = trainer->pass.decoder.ops;
+    backend_queue *queue = trainer->pass.queue;
+    if (!trainer->use_graph || trainer->step == 0)
+        return enqueue_step(trainer, counts, learning_rate);
+    STATUS_TRY(ops->capture_begin(queue));
+    balora_status status = enqueue_step(trainer, counts, learning_rate);
+    balora_status ended = ops->capture_end(queue, status == BALORA_OK);
+    if (status == BALORA_OK && ended == BALORA_OK)
+        return BALORA_OK;
+    if (status == BALORA_ERROR_CANCELLED || status == BALORA_ERROR_STATE)
+        return status;
+    trainer->use_graph = false;
+    STATUS_TRY(context_log(trainer->adapter->model->context, BALORA_LOG_WARNING,
+                           "steps run without a device graph: %s", balora_error_message()));
+    return enqueue_step(trainer, counts, learning_rate);
 }
 
 /* Raw terms and the weighted loss from the sums of all micro-batches. */
@@ -196,9 +221,17 @@ static void gather_metrics(const balora_trainer *trainer, const step_counts *cou
     out->svd = has_svd ? svd : NAN;
 }
 
-static int64_t peak_memory(void) {
+/* Of the device so far; the CPU's memory is the process's. */
+static balora_status peak_memory(int64_t *out, const backend *device) {
+    if (strcmp(device->ops->name, "cpu") != 0) {
+        backend_memory usage;
+        STATUS_TRY(device->ops->memory_usage(device->device, &usage));
+        *out = usage.peak;
+        return BALORA_OK;
+    }
     struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+    *out = getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+    return BALORA_OK;
 }
 
 static balora_status judge(balora_trainer *trainer, double norm, balora_step_metrics *metrics) {
@@ -223,14 +256,13 @@ balora_status trainer_step(balora_trainer *trainer, balora_step_metrics *metrics
     if (trainer->step >= trainer->order.steps)
         return BALORA_DONE;
     const balora_train_options *options = &trainer->options;
-    double begin = clock_seconds(), norm;
+    double begin = clock_seconds();
     double learning_rate = schedule_learning_rate(options->lr_schedule, options->learning_rate,
                                                   options->warmup_ratio, trainer->step, trainer->order.steps);
     step_counts counts = count_step(trainer);
-    STATUS_TRY(start_step(trainer));
-    for (int64_t i = 0; i < counts.micro_batches; i++)
-        STATUS_TRY(run_micro_batch(trainer, i, &counts));
-    STATUS_TRY(finish_step(trainer, learning_rate, &norm));
+    STATUS_TRY(enqueue_graph(trainer, &counts, learning_rate));
+    STATUS_TRY(trainer->pass.decoder.ops->synchronize(trainer->pass.queue)); /* the only one of a step */
+    double norm = sqrt(trainer->host_norm);
     trainer->step++;
     *metrics = (balora_step_metrics)BALORA_STEP_METRICS_INIT;
     gather_metrics(trainer, &counts, metrics);
@@ -241,6 +273,6 @@ balora_status trainer_step(balora_trainer *trainer, balora_step_metrics *metrics
     metrics->tokens = counts.tokens;
     metrics->supervised_tokens = counts.targets;
     metrics->seconds = clock_seconds() - begin;
-    metrics->peak_memory_bytes = peak_memory();
+    STATUS_TRY(peak_memory(&metrics->peak_memory_bytes, &trainer->adapter->model->device));
     return judge(trainer, norm, metrics);
 }

@@ -72,6 +72,7 @@ static balora_status make_pass(balora_trainer *trainer) {
                             .capacity = capacity,
                             .logit_chunk = trainer->options.logit_chunk,
                             .eigh_size = svd ? spectral_problem_size(&spectral) : 0,
+                            .eigh_count = svd ? spectral_pair_count(&spectral) : 0,
                             .copies = regularizers_use_teacher(trainer->regularizers) ? 2 : 1,
                             .backward = true};
     STATUS_TRY(pass_create(&trainer->pass, &options));
@@ -110,6 +111,14 @@ static balora_status make_scalars(balora_trainer *trainer) {
                          "records of a step");
 }
 
+/* The adaptive schedule reads the teacher's entropy inside a step: that is no graph. */
+static bool wants_graph(const balora_trainer *trainer) {
+    const balora_regularizers *set = trainer->regularizers;
+    bool reads = set != NULL && regularizers_use_teacher(set) &&
+                 set->options.consistency_schedule == BALORA_CONSISTENCY_ADAPTIVE;
+    return trainer->options.device_graph && !reads && trainer->pass.decoder.ops->capture_begin != NULL;
+}
+
 static balora_status build(balora_trainer *trainer) {
     STATUS_TRY(choose_regularizers(trainer));
     STATUS_TRY(choose_order(trainer));
@@ -119,6 +128,7 @@ static balora_status build(balora_trainer *trainer) {
         STATUS_TRY(adapter_prepare_training(trainer->adapter));
     STATUS_TRY(make_pass(trainer));
     STATUS_TRY(make_scalars(trainer));
+    trainer->use_graph = wants_graph(trainer);
     STATUS_TRY(trainer->pass.decoder.ops->synchronize(trainer->adapter->queue));
     return trainer->pass.decoder.ops->synchronize(trainer->pass.queue);
 }

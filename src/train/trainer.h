@@ -39,6 +39,8 @@ struct balora_trainer {
     int32_t *host_rows;             /* [M] */
     double *host_sums; /* [micro-batches, LOSS_COLUMNS], then SVD values; before a step ends, entropies [M] */
     micro_record *records; /* [micro-batches] */
+    double host_norm;      /* sum of squares of the gradient, at the end of a step */
+    bool use_graph;        /* steps after the first run as one graph of the device */
 };
 
 balora_status trainer_create(balora_trainer **out, balora_adapter *adapter, balora_data *data,

@@ -49,6 +49,14 @@ def static_exports_the_map(archive, symbols):
     same(defined(["-g", "--defined-only"], archive), symbols, "in the archive", "in the map")
 
 
+def needs_no_device(library):
+    """Neither the library nor what it links, as far as that: a machine without a GPU runs it as it is."""
+    output = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
+    report.check("libopenblas" in output, f"ldd lists nothing:\n{output}")
+    wrong = re.findall(r"^\s*(\S*(?:cuda|cublas|cusolver|cudnn|nvrtc|nvidia|nccl)\S*)", output, flags=re.M)
+    report.check(not wrong, f"needs {wrong}")
+
+
 def soname(library):
     output = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"SONAME.*\[(.*)\]", output)
@@ -64,6 +72,7 @@ def main():
     result.case("map equals headers", same, symbols, declared(include), "in the map", "in the headers")
     result.case("shared library exports the map", shared_exports_the_map, library, symbols)
     result.case("static library exports the map", static_exports_the_map, archive, symbols)
+    result.case("the library needs no device library", needs_no_device, library)
     result.case("soname follows the ABI version", soname, library)
     result.exit()
 

@@ -144,15 +144,25 @@ static void the_description_is_json_with_this_machine(void **state) {
     balora_context *context;
     balora_context_options options = BALORA_CONTEXT_OPTIONS_INIT;
     options.threads = 1;
+    char place[] = "/nowhere/plugin.so"; /* copied by the context */
+    options.plugin_path = place;
     expect_done(balora_context_create(&context, &options));
+    memset(place, 'x', sizeof place - 1);
     char *text;
     expect_done(balora_context_describe(&text, context));
-    static const char *const parts[] = {"\"backends\":[\"cpu\"]", "\"features\":[\"", "\"threads\":1",
-                                        "\"abi\":0", "\"OpenBLAS\":\""};
+    static const char *const parts[] = {
+        "\"backends\":[\"cpu\"", "\"features\":[\"",
+        "\"threads\":1",         "\"abi\":0",
+        "\"OpenBLAS\":\"",       "\"state\":\"not found\",\"searched\":\"/nowhere/plugin.so\""};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (strstr(text, parts[i]) == NULL)
             fail_msg("%s lacks %s", text, parts[i]);
     assert_non_null(strstr(text, balora_version()));
+    balora_string_free(context, text);
+    /* A plugin that is absent is no failure of the call, which leaves the last one's detail alone. */
+    expect_failure(balora_context_describe(&text, NULL), BALORA_ERROR_ARGUMENT, "context");
+    expect_done(balora_context_describe(&text, context));
+    expect_failure(balora_error_status(), BALORA_ERROR_ARGUMENT, "balora_context_describe: context is NULL");
     balora_string_free(context, text);
     balora_context_free(context);
 }

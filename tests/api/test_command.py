@@ -111,7 +111,26 @@ def not_yet():
                   ["train", "--model", "x.gguf", "--data", DATA, "--out", "never"],
                   ["train", "--task", "nlu", "--model", MODEL, "--data", DATA, "--out", "never"]):
         balora(*words, code=FAILED, contains="not supported by this version yet")
-    balora("eval", "--model", MODEL, "--data", DATA, "--device", "cuda:0", code=FAILED, contains="cuda:0")
+
+
+def devices_that_are_not(folder):
+    for device, contains in {
+        "gpu": 'device "gpu" is not known; did you mean "cuda"? expected cpu, cuda or cuda:N',
+        "cuad": 'did you mean "cuda"?',
+        "tpu:0": 'did you mean "cpu"?',
+        "vulkan": 'device "vulkan" is not known; expected cpu',
+        "cuda:": 'device "cuda:" has no device number behind the colon; expected cpu, cuda or cuda:N',
+        "cuda:x": "no device number",
+        "cuda:-1": "no device number",
+        "cuda:0x": "no device number",
+        "cuda:4294967296": "no device number",
+        "cpu:1": "there is cpu:0 only",
+    }.items():
+        balora("eval", "--model", MODEL, "--data", DATA, "--device", device, code=FAILED, contains=contains)
+    nowhere = ["--device", "cuda:0", "--plugin-path", folder / "none.so"]
+    balora("eval", "--model", MODEL, "--data", DATA, *nowhere, code=FAILED, contains='device "cuda:0": the plugin')
+    for device in ("cpu", "cpu:0"):
+        balora("eval", "--model", MODEL, "--data", DATA, "--device", device, "--tf32", contains="loss")
 
 
 def files_that_fail(folder):
@@ -260,7 +279,8 @@ def full_training(folder):
 
 def information():
     build = json.loads(balora("info", "--json"))["build"]
-    report.check_equal(build["backends"], ["cpu"], "backends")
+    report.check_equal(build["backends"][0], "cpu", "backends")
+    report.check_equal([plugin["backend"] for plugin in build["plugins"]], ["cuda"], "plugins")
     report.check(build["devices"][0]["features"], "no CPU features")
     found = json.loads(balora("info", "--model", MODEL, "--json"))
     config = json.loads(pathlib.Path(MODEL, "config.json").read_text())
@@ -313,7 +333,7 @@ def main():
     folders = pathlib.Path(tempfile.mkdtemp())
     os.chdir(folders)
     plain = [usage, unknown_words, wrong_values, not_yet, information]
-    with_folder = [files_that_fail, training, terms_follow_the_method, order_of_the_file, same_again,
+    with_folder = [devices_that_are_not, files_that_fail, training, terms_follow_the_method, order_of_the_file, same_again,
                    configuration_file, evaluation, logits_are_the_oracles, adapters_travel, full_training,
                    bar_on_a_terminal]
     for function in plain:

@@ -21,13 +21,13 @@ static const struct {
     int64_t keys; /* the fields that have a key */
     any_options start;
 } structs[] = {
-    {BALORA_OPTIONS_CONTEXT, 2, {.context = BALORA_CONTEXT_OPTIONS_INIT}},
-    {BALORA_OPTIONS_MODEL, 2, {.model = BALORA_MODEL_OPTIONS_INIT}},
+    {BALORA_OPTIONS_CONTEXT, 3, {.context = BALORA_CONTEXT_OPTIONS_INIT}},
+    {BALORA_OPTIONS_MODEL, 3, {.model = BALORA_MODEL_OPTIONS_INIT}},
     {BALORA_OPTIONS_ADAPTER, 7, {.adapter = BALORA_ADAPTER_OPTIONS_INIT}},
     {BALORA_OPTIONS_REGULARIZER, 14, {.regularizer = BALORA_REGULARIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_OPTIMIZER, 4, {.optimizer = BALORA_OPTIMIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_DATA, 2, {.data = BALORA_DATA_OPTIONS_INIT}},
-    {BALORA_OPTIONS_TRAIN, 13, {.train = BALORA_TRAIN_OPTIONS_INIT}},
+    {BALORA_OPTIONS_TRAIN, 14, {.train = BALORA_TRAIN_OPTIONS_INIT}},
 };
 enum { STRUCTS = sizeof structs / sizeof structs[0] };
 

@@ -80,10 +80,13 @@ static void a_forgotten_init_is_told(void **state) {
 
 static void padding_must_be_zero(void **state) {
     (void)state;
-    balora_model_options options = BALORA_MODEL_OPTIONS_INIT;
+    balora_adapter_options options = BALORA_ADAPTER_OPTIONS_INIT;
     balora_model *model;
+    balora_adapter *adapter;
+    expect_done(balora_model_open(&model, context, fixture("llama/model"), NULL));
     options.reserved = 1;
-    expect_failure(balora_model_open(&model, context, "nowhere", &options), BALORA_ERROR_ABI, "reserved");
+    expect_failure(balora_adapter_create(&adapter, model, &options), BALORA_ERROR_ABI, "reserved");
+    balora_model_free(model);
 }
 
 static void bounds_hold_for_structs_too(void **state) {
@@ -108,6 +111,27 @@ static void bounds_hold_for_structs_too(void **state) {
     machine.threads = 1025;
     expect_failure(balora_context_create(&other, &machine), BALORA_ERROR_ARGUMENT, "threads is 1025");
     assert_null(other);
+}
+
+/* A program of the time before plugin_path. */
+static void an_older_context_searches_for_its_plugins(void **state) {
+    (void)state;
+    balora_context *older;
+    balora_context_options options = BALORA_CONTEXT_OPTIONS_INIT;
+    options.struct_size = offsetof(balora_context_options, plugin_path);
+    options.plugin_path = (const char *)&options; /* not the caller's */
+    expect_done(balora_context_create(&older, &options));
+    balora_context_free(older);
+}
+
+static void tf32_is_a_flag(void **state) {
+    (void)state;
+    balora_model *model;
+    balora_model_options options = BALORA_MODEL_OPTIONS_INIT;
+    options.tf32 = 2;
+    expect_failure(balora_model_open(&model, context, "nowhere", &options), BALORA_ERROR_ARGUMENT,
+                   "tf32 is 2; expected 0 or 1");
+    assert_null(model);
 }
 
 static void information_follows_the_callers_size(void **state) {
@@ -157,6 +181,8 @@ int main(void) {
         cmocka_unit_test(a_forgotten_init_is_told),
         cmocka_unit_test(padding_must_be_zero),
         cmocka_unit_test(bounds_hold_for_structs_too),
+        cmocka_unit_test(an_older_context_searches_for_its_plugins),
+        cmocka_unit_test(tf32_is_a_flag),
         cmocka_unit_test(information_follows_the_callers_size),
         cmocka_unit_test(options_of_an_older_struct_lack_newer_keys),
     };

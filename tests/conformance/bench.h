@@ -11,71 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "backend/ops.h"
+#include "backend/slots.h"
 #include "base/memory.h"
 #include "tensor/view.h"
 
-/* Every slot of the table, in its order; completeness is asserted in bench.c against the table's size. */
-#define CONFORMANCE_SLOTS(X)                                                                                 \
-    X(device_count)                                                                                          \
-    X(device_open)                                                                                           \
-    X(device_close)                                                                                          \
-    X(device_properties)                                                                                     \
-    X(queue_open)                                                                                            \
-    X(queue_close)                                                                                           \
-    X(prepare)                                                                                               \
-    X(synchronize)                                                                                           \
-    X(buffer_allocate)                                                                                       \
-    X(buffer_free)                                                                                           \
-    X(upload)                                                                                                \
-    X(download)                                                                                              \
-    X(fill_zero)                                                                                             \
-    X(copy)                                                                                                  \
-    X(gather_rows)                                                                                           \
-    X(scatter_add_rows)                                                                                      \
-    X(scale_add)                                                                                             \
-    X(add_row)                                                                                               \
-    X(scale_rows)                                                                                            \
-    X(sum_rows)                                                                                              \
-    X(sum_squares)                                                                                           \
-    X(trace)                                                                                                 \
-    X(gemm)                                                                                                  \
-    X(gram)                                                                                                  \
-    X(eigh_top)                                                                                              \
-    X(orthonormalize_rows)                                                                                   \
-    X(svd)                                                                                                   \
-    X(rms_norm)                                                                                              \
-    X(rms_norm_backward)                                                                                     \
-    X(rope)                                                                                                  \
-    X(gated_activation)                                                                                      \
-    X(gated_activation_backward)                                                                             \
-    X(attention)                                                                                             \
-    X(attention_backward)                                                                                    \
-    X(loss_head)                                                                                             \
-    X(entropy_rows)                                                                                          \
-    X(spectral_coefficients)                                                                                 \
-    X(clip_scale)                                                                                            \
-    X(adamw)                                                                                                 \
-    X(event_open)                                                                                            \
-    X(event_close)                                                                                           \
-    X(event_record)                                                                                          \
-    X(event_wait)                                                                                            \
-    X(event_elapsed)                                                                                         \
-    X(memory_usage)                                                                                          \
-    X(allow_tf32)                                                                                            \
-    X(capture_begin)                                                                                         \
-    X(capture_end)                                                                                           \
-    X(fill_normal)                                                                                           \
-    X(dequantize)                                                                                            \
-    X(quantize)                                                                                              \
-    X(gemm_bias)                                                                                             \
-    X(gemm_batched)                                                                                          \
-    X(svd_top)                                                                                               \
-    X(softmax_rows)                                                                                          \
-    X(softmax_rows_backward)                                                                                 \
-    X(layer_norm)                                                                                            \
-    X(layer_norm_backward)                                                                                   \
-    X(covariance)
+/* Every slot of the table, optional or not. */
+#define CONFORMANCE_SLOTS(X) BACKEND_SLOTS(X, X)
 
 typedef enum slot_number {
 #define SLOT_ENUM(name) SLOT_##name,
@@ -85,6 +26,10 @@ typedef enum slot_number {
 } slot_number;
 
 const char *slot_name(slot_number slot);
+
+/* What "activation" operands may be: F32, and BF16 where the device takes it (bench.activation_count of them). */
+enum { ACTIVATION_TYPES = 2 };
+extern const int32_t activation_types[ACTIVATION_TYPES];
 
 typedef struct operand {
     const char *name;
@@ -105,6 +50,7 @@ typedef struct bench {
     allocator memory;
     backend_device *device;
     backend_queue *queue;
+    int activation_count; /* of activation_types */
 
     uint64_t calls[SLOT_COUNT];
     slot_number entered;  /* the slot being called */
@@ -121,6 +67,11 @@ typedef struct bench {
     uint64_t draws; /* random numbers drawn so far */
     int failures;   /* of the test at hand */
 } bench;
+
+/* Whether the device takes BF16 activations. */
+static inline bool takes_bf16(const bench *b) {
+    return b->activation_count == ACTIVATION_TYPES;
+}
 
 balora_status bench_open(bench *b, const backend_ops *ops, int32_t index, int32_t threads);
 void bench_close(bench *b);
@@ -160,8 +111,7 @@ const double *operand_fetch(bench *b, operand *self);
 void operand_may_change(operand *self);
 
 /*
- * Fetch and compare: |got - want| <= relative * magnitude + absolute with the slot's tolerance (tolerance.h);
- * a NULL magnitude is |want|. A NaN must be a NaN, an infinity the same infinity.
+ * Fetch and compare: |got - want| within the slot's tolerance (tolerance.h); a NULL magnitude is |want|. A NaN must be a NaN, an infinity the same infinity.
  */
 void expect_close(bench *b, operand *self, const double *want, const double *magnitude);
 

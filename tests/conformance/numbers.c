@@ -19,7 +19,7 @@ static number_format format_of(int32_t dtype) {
 double number_round(int32_t dtype, double value) {
     if (dtype == BALORA_F32)
         return (double)(float)value;
-    if (dtype == BALORA_F64 || dtype == BALORA_I32 || !isfinite(value) || value == 0.0)
+    if (dtype == BALORA_F64 || dtype == BALORA_I32 || dtype == BALORA_U8 || !isfinite(value) || value == 0.0)
         return value;
     number_format format = format_of(dtype);
     int exponent;
@@ -71,6 +71,8 @@ void number_encode(int32_t dtype, double value, void *out) {
     } else if (dtype == BALORA_I32) {
         int32_t integer = (int32_t)value;
         memcpy(out, &integer, sizeof integer);
+    } else if (dtype == BALORA_U8) {
+        *(unsigned char *)out = (unsigned char)value;
     } else {
         uint16_t bits = encode_16(format_of(dtype), number_round(dtype, value));
         memcpy(out, &bits, sizeof bits);
@@ -93,6 +95,8 @@ double number_decode(int32_t dtype, const void *bytes) {
         memcpy(&integer, bytes, sizeof integer);
         return (double)integer;
     }
+    if (dtype == BALORA_U8)
+        return (double)*(const unsigned char *)bytes;
     uint16_t word;
     memcpy(&word, bytes, sizeof word);
     return decode_16(format_of(dtype), word);

@@ -31,14 +31,25 @@ void reference_eigh(int64_t n, const double *a, double *values, double *vectors)
 void reference_rms_norm(int64_t rows, int64_t cols, const double *x, const double *weight,
                         double weight_offset, double epsilon, double *y);
 
-/* Adds to dx and dweight; the magnitudes do too and may be NULL together. */
+/* Adds to dx, dweight and, for layer_norm, dbias; the magnitudes do too and may be NULL together. */
 typedef struct reference_norm_gradient {
     double *dx, *dweight, *dx_magnitude, *dweight_magnitude;
+    double *dbias, *dbias_magnitude;
 } reference_norm_gradient;
 
 void reference_rms_norm_backward(int64_t rows, int64_t cols, const double *x, const double *weight,
                                  double weight_offset, double epsilon, const double *dy,
                                  const reference_norm_gradient *out);
+
+/* The magnitude may be NULL in these four. */
+void reference_layer_norm(int64_t rows, int64_t cols, const double *x, const double *weight,
+                          const double *bias, double epsilon, double *y, double *magnitude);
+void reference_layer_norm_backward(int64_t rows, int64_t cols, const double *x, const double *weight,
+                                   double epsilon, const double *dy, const reference_norm_gradient *out);
+void reference_softmax(int64_t rows, int64_t cols, double scale, const double *x, double *y,
+                       double *magnitude);
+void reference_softmax_backward(int64_t rows, int64_t cols, double scale, const double *y, const double *dy,
+                                double *dx, double *magnitude);
 
 void reference_rope(int64_t tokens, int64_t heads, int64_t head_dim, const double *positions,
                     const double *table, int inverse, double *x, double *magnitude);

@@ -9,9 +9,20 @@ typedef struct query {
     int64_t row, head, key_head;
     int64_t first, last; /* keys seen, both included */
     double logsumexp;
-    double sharpness; /* 1 + the largest |score| */
+    double sharpness; /* 1 + the largest |score| before the cap */
     double *p;        /* [last - first + 1] */
+    double *bend;     /* the cap's slope at each score, 1 without one */
 } query;
+
+static query query_new(const attention_shape *shape) {
+    size_t bytes = sizeof(double) * (size_t)(shape->longest_sequence + 1);
+    return (query){.p = malloc(bytes), .bend = malloc(bytes)};
+}
+
+static void query_free(query *one) {
+    free(one->p);
+    free(one->bend);
+}
 
 static int64_t query_at(const attention_shape *shape, int64_t row, int64_t head) {
     return (row * shape->heads + head) * shape->head_dim;
@@ -31,9 +42,15 @@ static void attend(const reference_attention *problem, query *one) {
         for (int64_t c = 0; c < shape->head_dim; c++)
             score += q[c] * k[c];
         score *= (double)shape->scale;
+        largest_absolute = fmax(largest_absolute, fabs(score));
+        one->bend[j - one->first] = 1.0;
+        if (shape->soft_cap > 0.0F) {
+            double t = tanh(score / (double)shape->soft_cap);
+            score = (double)shape->soft_cap * t;
+            one->bend[j - one->first] = 1.0 - t * t;
+        }
         one->p[j - one->first] = score;
         largest = fmax(largest, score);
-        largest_absolute = fmax(largest_absolute, fabs(score));
     }
     for (int64_t j = 0; j <= one->last - one->first; j++)
         sum += exp(one->p[j] - largest);
@@ -73,7 +90,7 @@ static void sum_values(const reference_attention *problem, const query *one,
 void reference_attention_forward(const reference_attention *problem,
                                  const reference_attention_result *result) {
     const attention_shape *shape = problem->shape;
-    query one = {.p = malloc(sizeof(double) * (size_t)(shape->longest_sequence + 1))};
+    query one = query_new(shape);
     for (int64_t s = 0; s < shape->sequences; s++)
         for (int64_t row = problem->offsets[s]; row < problem->offsets[s + 1]; row++)
             for (int64_t head = 0; head < shape->heads; head++) {
@@ -82,7 +99,7 @@ void reference_attention_forward(const reference_attention *problem,
                 result->logsumexp[row * shape->heads + head] = one.logsumexp;
                 result->logsumexp_magnitude[row * shape->heads + head] = one.sharpness + fabs(one.logsumexp);
             }
-    free(one.p);
+    query_free(&one);
 }
 
 /* Gradients that one query sends to its row of q and to the rows of k and v that it sees. */
@@ -105,7 +122,8 @@ static void send_gradients(const reference_attention *problem, const query *one,
                 mean_magnitude += p * dp_magnitude;
                 continue;
             }
-            double ds = p * (dp - mean) * scale;
+            /* A slope near 0 is a difference: its error is one of 1. */
+            double ds = p * (dp - mean) * scale * one->bend[j - one->first];
             double ds_magnitude = p * (dp_magnitude + mean_magnitude) * fabs(scale) * one->sharpness;
             for (int64_t c = 0; c < width; c++) {
                 out->dq[q_at + c] += ds * problem->k[at + c];
@@ -130,12 +148,12 @@ void reference_attention_backward(const reference_attention *problem, const doub
     memset(out->dk_magnitude, 0, k_bytes);
     memset(out->dv, 0, k_bytes);
     memset(out->dv_magnitude, 0, k_bytes);
-    query one = {.p = malloc(sizeof(double) * (size_t)(shape->longest_sequence + 1))};
+    query one = query_new(shape);
     for (int64_t s = 0; s < shape->sequences; s++)
         for (int64_t row = problem->offsets[s]; row < problem->offsets[s + 1]; row++)
             for (int64_t head = 0; head < shape->heads; head++) {
                 see(problem, problem->offsets[s], row, head, &one);
                 send_gradients(problem, &one, dout + query_at(shape, row, head), out);
             }
-    free(one.p);
+    query_free(&one);
 }

@@ -43,6 +43,101 @@ void reference_rms_norm_backward(int64_t rows, int64_t cols, const double *x, co
     }
 }
 
+/* --- layer_norm --- */
+
+typedef struct moments {
+    double mean, deviation; /* sqrt(variance + epsilon) */
+} moments;
+
+static moments moments_of(int64_t cols, const double *x, double epsilon) {
+    double mean = 0.0, variance = 0.0;
+    for (int64_t j = 0; j < cols; j++)
+        mean += x[j] / (double)cols;
+    for (int64_t j = 0; j < cols; j++)
+        variance += (x[j] - mean) * (x[j] - mean) / (double)cols;
+    return (moments){mean, sqrt(variance + epsilon)};
+}
+
+void reference_layer_norm(int64_t rows, int64_t cols, const double *x, const double *weight,
+                          const double *bias, double epsilon, double *y, double *magnitude) {
+    for (int64_t i = 0; i < rows; i++) {
+        moments m = moments_of(cols, x + i * cols, epsilon);
+        for (int64_t j = 0; j < cols; j++) {
+            double above = x[i * cols + j] - m.mean;
+            y[i * cols + j] = above / m.deviation * weight[j] + bias[j];
+            if (magnitude != NULL)
+                magnitude[i * cols + j] =
+                    (fabs(above) + fabs(m.mean)) / m.deviation * fabs(weight[j]) + fabs(bias[j]);
+        }
+    }
+}
+
+/* With n = (x - mean) / deviation and g = dy weight: dx = (g - mean(g) - n mean(g n)) / deviation. */
+void reference_layer_norm_backward(int64_t rows, int64_t cols, const double *x, const double *weight,
+                                   double epsilon, const double *dy, const reference_norm_gradient *out) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x_row = x + i * cols, *dy_row = dy + i * cols;
+        moments m = moments_of(cols, x_row, epsilon);
+        double mean = 0.0, along = 0.0, mean_magnitude = 0.0, along_magnitude = 0.0,
+               shift = fabs(m.mean) / m.deviation;
+        for (int64_t j = 0; j < cols; j++) {
+            double n = (x_row[j] - m.mean) / m.deviation, g = dy_row[j] * weight[j];
+            mean += g / (double)cols;
+            along += g * n / (double)cols;
+            mean_magnitude += fabs(g) / (double)cols;
+            along_magnitude += fabs(g) * (fabs(n) + shift) / (double)cols;
+        }
+        for (int64_t j = 0; j < cols; j++) {
+            double n = (x_row[j] - m.mean) / m.deviation, g = dy_row[j] * weight[j];
+            out->dx[i * cols + j] += (g - mean - n * along) / m.deviation;
+            out->dweight[j] += dy_row[j] * n;
+            out->dbias[j] += dy_row[j];
+            if (out->dx_magnitude == NULL)
+                continue;
+            out->dx_magnitude[i * cols + j] +=
+                (fabs(g) + mean_magnitude + (fabs(n) + shift) * along_magnitude) / m.deviation;
+            out->dweight_magnitude[j] += fabs(dy_row[j]) * (fabs(n) + shift);
+            out->dbias_magnitude[j] += fabs(dy_row[j]);
+        }
+    }
+}
+
+/* --- softmax --- */
+
+void reference_softmax(int64_t rows, int64_t cols, double scale, const double *x, double *y,
+                       double *magnitude) {
+    for (int64_t i = 0; i < rows; i++) {
+        double largest = -INFINITY, sum = 0.0;
+        for (int64_t j = 0; j < cols; j++)
+            largest = fmax(largest, scale * x[i * cols + j]);
+        for (int64_t j = 0; j < cols; j++)
+            sum += exp(scale * x[i * cols + j] - largest);
+        for (int64_t j = 0; j < cols; j++) {
+            double exponent = scale * x[i * cols + j];
+            y[i * cols + j] = exp(exponent - largest) / sum;
+            if (magnitude != NULL)
+                magnitude[i * cols + j] = y[i * cols + j] * (1.0 + fabs(exponent) + fabs(largest));
+        }
+    }
+}
+
+void reference_softmax_backward(int64_t rows, int64_t cols, double scale, const double *y, const double *dy,
+                                double *dx, double *magnitude) {
+    for (int64_t i = 0; i < rows; i++) {
+        double mean = 0.0, mean_magnitude = 0.0;
+        for (int64_t j = 0; j < cols; j++) {
+            mean += y[i * cols + j] * dy[i * cols + j];
+            mean_magnitude += fabs(y[i * cols + j] * dy[i * cols + j]);
+        }
+        for (int64_t j = 0; j < cols; j++) {
+            double weight = scale * y[i * cols + j];
+            dx[i * cols + j] = weight * (dy[i * cols + j] - mean);
+            if (magnitude != NULL)
+                magnitude[i * cols + j] = fabs(weight) * (fabs(dy[i * cols + j]) + mean_magnitude);
+        }
+    }
+}
+
 void reference_rope(int64_t tokens, int64_t heads, int64_t head_dim, const double *positions,
                     const double *table, int inverse, double *x, double *magnitude) {
     int64_t half = head_dim / 2;

@@ -1,4 +1,4 @@
-/* eigh_top, orthonormalize_rows and svd: judged by residuals, since the factors are unique up to signs and
+/* eigh_top, orthonormalize_rows, svd and svd_top: judged by residuals, since the factors are unique up to signs and
  * rotations. */
 #include <math.h>
 
@@ -166,17 +166,29 @@ static void expect_orthonormal_columns(bench *b, const operand *self) {
     expect_near(b, "largest entry of u^T u - 1", worst, 0.0, tolerance_of(b->slot, BALORA_F32).relative);
 }
 
-static void svd_case(bench *b, int64_t m, int64_t n, int64_t rank) {
-    case_begin(b, SLOT_svd, "[%lld, %lld] of rank %lld", (long long)m, (long long)n, (long long)rank);
-    int64_t p = m < n ? m : n;
+/* Of the given rank, its r-th part smaller by decay^r. */
+static double *matrix_of_rank(bench *b, int64_t m, int64_t n, int64_t rank, double decay) {
     double *values = case_array(b, m * n), *left = case_array(b, m * rank), *right = case_array(b, rank * n);
     for (int64_t i = 0; i < m * rank; i++)
         left[i] = draw_normal(b);
     for (int64_t i = 0; i < rank * n; i++)
-        right[i] = draw_normal(b);
+        right[i] = draw_normal(b) * pow(decay, (double)(i / n));
     for (int64_t i = 0; i < m * n; i++)
         for (int64_t r = 0; r < rank; r++)
             values[i] += left[i / n * rank + r] * right[r * n + i % n];
+    return values;
+}
+
+static void expect_descending(bench *b, const operand *s) {
+    for (int64_t i = 0; i < s->view.cols; i++)
+        if (s->result[i] < 0.0 || (i > 0 && s->result[i] > s->result[i - 1]))
+            bench_report(b, "singular value %lld is negative or larger than the one before", (long long)i);
+}
+
+static void svd_case(bench *b, int64_t m, int64_t n, int64_t rank) {
+    case_begin(b, SLOT_svd, "[%lld, %lld] of rank %lld", (long long)m, (long long)n, (long long)rank);
+    int64_t p = m < n ? m : n;
+    double *values = matrix_of_rank(b, m, n, rank, 1.0);
     operand *a = operand_of(b, "a", BALORA_F32, m, n, values);
     operand *u = operand_filled(b, "u", BALORA_F32, m, p, (double)NAN);
     operand *s = operand_filled(b, "s", BALORA_F32, 1, p, (double)NAN);
@@ -189,9 +201,7 @@ static void svd_case(bench *b, int64_t m, int64_t n, int64_t rank) {
     expect_orthonormal_columns(b, u);
     expect_orthonormal(b, vt);
     expect_reconstruction(b, a, u, s, vt);
-    for (int64_t i = 0; i < p; i++)
-        if (s->result[i] < 0.0 || (i > 0 && s->result[i] > s->result[i - 1]))
-            bench_report(b, "singular value %lld is negative or larger than the one before", (long long)i);
+    expect_descending(b, s);
     case_end(b);
 }
 
@@ -204,4 +214,68 @@ void test_factors_svd(bench *b) {
         svd_case(b, shapes[s][0], shapes[s][1], p / 3 + 1);
     }
     svd_case(b, 7, 9, 0);
+}
+
+/* --- svd_top --- */
+
+/* a v_i = s_i u_i and a^T u_i = s_i v_i. */
+static void expect_singular_pairs(bench *b, const operand *a, const operand *u, const operand *s,
+                                  const operand *vt, double allowed) {
+    int64_t m = a->view.rows, n = a->view.cols, k = s->view.cols;
+    double worst = 0.0;
+    for (int64_t r = 0; r < k; r++) {
+        for (int64_t i = 0; i < m; i++)
+            worst = fmax(worst, fabs(array_dot(a->value + i * n, vt->result + r * n, n) -
+                                     s->result[r] * u->result[i * k + r]));
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (int64_t i = 0; i < m; i++)
+                sum += a->value[i * n + j] * u->result[i * k + r];
+            worst = fmax(worst, fabs(sum - s->result[r] * vt->result[r * n + j]));
+        }
+    }
+    expect_near(b, "largest entry of a v - s u and a^T u - s v", worst, 0.0, allowed);
+}
+
+static void svd_top_case(bench *b, int64_t m, int64_t n, int64_t k, int64_t rank, double decay) {
+    case_begin(b, SLOT_svd_top, "%lld of [%lld, %lld] of rank %lld, decay %g", (long long)k, (long long)m,
+               (long long)n, (long long)rank, decay);
+    operand *a = operand_of(b, "a", BALORA_F32, m, n, matrix_of_rank(b, m, n, rank, decay));
+    operand *u = operand_filled(b, "u", BALORA_F32, m, k, (double)NAN);
+    operand *s = operand_filled(b, "s", BALORA_F32, 1, k, (double)NAN);
+    operand *vt = operand_filled(b, "vt", BALORA_F32, k, n, (double)NAN);
+    CALL_OK(b, svd_top, b->queue, a->view, u->view, s->view, vt->view);
+    operand_may_change(a);
+    operand_fetch(b, u);
+    operand_fetch(b, vt);
+    /* In double, the roots of the smaller Gram matrix's eigenvalues are right to 1e-8 of the largest. */
+    int64_t p = m < n ? m : n, step = m < n ? n : 1, other = m < n ? 1 : n, length = m < n ? n : m;
+    double *gram = case_array(b, p * p), *values = case_array(b, p), *vectors = case_array(b, p * p);
+    double *want = case_array(b, k), *magnitude = case_array(b, k);
+    for (int64_t i = 0; i < p * p; i++)
+        for (int64_t l = 0; l < length; l++)
+            gram[i] += a->value[i / p * step + l * other] * a->value[i % p * step + l * other];
+    reference_eigh(p, gram, values, vectors);
+    for (int64_t i = 0; i < k; i++) {
+        want[i] = sqrt(fmax(values[i], 0.0));
+        magnitude[i] = sqrt(fmax(values[0], 0.0));
+    }
+    expect_close(b, s, want, magnitude);
+    expect_descending(b, s);
+    expect_orthonormal_columns(b, u);
+    expect_orthonormal(b, vt);
+    expect_singular_pairs(b, a, u, s, vt, tolerance_of(b->slot, BALORA_F32).relative * fmax(want[0], 1e-30));
+    case_end(b);
+}
+
+void test_factors_svd_top(bench *b) {
+    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 7, 1},    {7, 1, 1},     {5, 5, 5},
+                                        {17, 33, 4},  {65, 31, 8},  {100, 40, 16}, {40, 100, 1},
+                                        {64, 64, 33}, {257, 20, 20}};
+    for (int64_t s = 0; s < COUNT_OF(shapes); s++) {
+        int64_t m = shapes[s][0], n = shapes[s][1], p = m < n ? m : n;
+        svd_top_case(b, m, n, shapes[s][2], p, 1.0);
+        svd_top_case(b, m, n, shapes[s][2], p, 0.7);
+    }
+    svd_top_case(b, 40, 30, 8, 3, 1.0); /* fewer values than asked for that are not 0 */
 }

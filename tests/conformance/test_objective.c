@@ -13,20 +13,22 @@ typedef struct loss_case {
     double task, consistency, diversity; /* weights */
     double temperature, deviation;       /* deviation: of the logits */
     bool teacher, gradient;
+    int32_t out; /* dtype of a gradient beside the logits; 0: in their place */
 } loss_case;
 
 typedef struct loss_operands {
     operand *logits, *teacher, *targets, *regularized, *terms;
+    operand *slope; /* where the gradient goes */
     loss_head_rows arguments;
 } loss_operands;
 
 static void loss_begin(bench *b, const loss_case *c, const char *remark, loss_operands *o) {
     case_begin(b, SLOT_loss_head,
                "[%lld, %lld] top_k %lld, weights %g %g %g, temperature %g, logits of size %g, %s teacher, "
-               "gradient %d%s",
+               "gradient %d%s%s%s",
                (long long)c->rows, (long long)c->vocabulary, (long long)c->top_k, c->task, c->consistency,
                c->diversity, c->temperature, c->deviation, c->teacher ? "with" : "without", c->gradient,
-               remark);
+               c->out == 0 ? "" : " in ", c->out == 0 ? "" : dtype_name(c->out), remark);
     double *targets = case_array(b, c->rows), *regularized = case_array(b, c->rows);
     for (int64_t i = 0; i < c->rows; i++) { /* all four kinds of rows, from the first on */
         targets[i] = i % 4 < 2 ? (double)draw_below(b, c->vocabulary) : -1.0;
@@ -37,12 +39,22 @@ static void loss_begin(bench *b, const loss_case *c, const char *remark, loss_op
     o->targets = operand_of(b, "targets", BALORA_I32, 1, c->rows, targets);
     o->regularized = operand_of(b, "regularized", BALORA_I32, 1, c->rows, regularized);
     o->terms = operand_filled(b, "terms", BALORA_F64, c->rows, LOSS_COLUMNS, (double)NAN);
-    o->arguments = (loss_head_rows){o->logits->view,       c->teacher ? o->teacher->view : view_none(),
-                                    o->targets->view,      o->regularized->view,
-                                    o->terms->view,        (float)c->task,
-                                    (float)c->consistency, (float)c->diversity,
-                                    (float)c->temperature, c->top_k,
-                                    c->gradient,           0};
+    o->slope = c->out == 0 ? o->logits
+                           : operand_filled(b, "gradient_out", c->out, c->rows, c->vocabulary, (double)NAN);
+    o->arguments = (loss_head_rows){.logits = o->logits->view,
+                                    .teacher = c->teacher ? o->teacher->view : view_none(),
+                                    .targets = o->targets->view,
+                                    .regularized = o->regularized->view,
+                                    .terms = o->terms->view,
+                                    .task_weight = (float)c->task,
+                                    .consistency_weight = (float)c->consistency,
+                                    .diversity_weight = (float)c->diversity,
+                                    .temperature = (float)c->temperature,
+                                    .top_k = c->top_k,
+                                    .gradient = c->gradient,
+                                    .gradient_out = c->out == 0 ? view_none() : o->slope->view};
+    if (c->out != 0 && c->gradient)
+        operand_may_change(o->logits);
     if (c->teacher)
         operand_may_change(o->teacher);
 }
@@ -64,15 +76,35 @@ static void reference_row(const loss_operands *o, int64_t row, double *terms, do
     reference_loss_head(&one, terms, gradient, magnitude);
 }
 
+/* The divergence is a sum of p (ln p - ln q), whose differences come out of logits that may be large. */
+static double divergence_magnitude(const loss_operands *o, int64_t row) {
+    int64_t vocabulary = o->arguments.logits.cols;
+    const double *x = o->logits->value + row * vocabulary, *y = o->teacher->value + row * vocabulary;
+    double temperature = (double)o->arguments.temperature, largest = -INFINITY, total = 0.0, sum = 0.0;
+    for (int64_t j = 0; j < vocabulary; j++)
+        largest = fmax(largest, y[j]);
+    for (int64_t j = 0; j < vocabulary; j++) {
+        double p = exp((y[j] - largest) / temperature);
+        total += p;
+        sum += p * fabs(x[j] - y[j]);
+    }
+    return temperature * sum / total;
+}
+
 static void loss_compare(bench *b, loss_operands *o) {
     int64_t rows = o->arguments.logits.rows, vocabulary = o->arguments.logits.cols;
     double *terms = case_array(b, rows * LOSS_COLUMNS), *gradient = case_array(b, rows * vocabulary);
-    double *magnitude = case_array(b, rows * vocabulary);
-    for (int64_t i = 0; i < rows; i++)
+    double *magnitude = case_array(b, rows * vocabulary),
+           *terms_magnitude = case_array(b, rows * LOSS_COLUMNS);
+    for (int64_t i = 0; i < rows; i++) {
         reference_row(o, i, terms + i * LOSS_COLUMNS, gradient + i * vocabulary, magnitude + i * vocabulary);
-    expect_close(b, o->terms, terms, NULL);
+        for (int64_t column = 0; column < LOSS_COLUMNS; column++)
+            terms_magnitude[i * LOSS_COLUMNS + column] = fabs(terms[i * LOSS_COLUMNS + column]);
+        terms_magnitude[i * LOSS_COLUMNS + LOSS_CONSISTENCY] += divergence_magnitude(o, i);
+    }
+    expect_close(b, o->terms, terms, terms_magnitude);
     if (o->arguments.gradient)
-        expect_close(b, o->logits, gradient, magnitude);
+        expect_close(b, o->slope, gradient, magnitude);
 }
 
 static void loss_run(bench *b, const loss_case *c) {
@@ -94,9 +126,17 @@ static void loss_vocabulary(bench *b, int64_t rows, int64_t vocabulary) {
         for (int64_t w = 0; w < COUNT_OF(weights); w++)
             for (int64_t t = 0; t < COUNT_OF(temperatures); t++)
                 for (int flags = 0; flags < 4; flags++) {
-                    loss_case c = {
-                        rows,          vocabulary,      top_ks[k], weights[w][0],    weights[w][1],
-                        weights[w][2], temperatures[t], 3.0,       (flags & 1) != 0, (flags & 2) != 0};
+                    loss_case c = {rows,
+                                   vocabulary,
+                                   top_ks[k],
+                                   weights[w][0],
+                                   weights[w][1],
+                                   weights[w][2],
+                                   temperatures[t],
+                                   3.0,
+                                   (flags & 1) != 0,
+                                   (flags & 2) != 0,
+                                   0};
                     loss_run(b, &c);
                 }
 }
@@ -109,14 +149,48 @@ void test_objective_loss_head(bench *b) {
         loss_vocabulary(b, 9, small[v]);
     for (int64_t v = 0; v < COUNT_OF(large); v++)
         for (int64_t w = 0; w < COUNT_OF(weights); w++) {
-            loss_case c = {large[v][0],   large[v][1],       large[v][2], weights[w][0], weights[w][1],
-                           weights[w][2], w % 2 ? 2.0 : 1.0, 4.0,         true,          true};
+            loss_case c = {large[v][0],
+                           large[v][1],
+                           large[v][2],
+                           weights[w][0],
+                           weights[w][1],
+                           weights[w][2],
+                           w % 2 ? 2.0 : 1.0,
+                           4.0,
+                           true,
+                           true,
+                           0};
             loss_run(b, &c);
             c.gradient = false;
             loss_run(b, &c);
         }
-    loss_run(b, &(loss_case){0, 17, 20, 1.0, 0.1, 0.1, 2.0, 1.0, true, true});
-    loss_run(b, &(loss_case){130, 33, 20, 1.0, 0.1, 0.1, 2.0, 1.0, true, true});
+    loss_run(b, &(loss_case){0, 17, 20, 1.0, 0.1, 0.1, 2.0, 1.0, true, true, 0});
+    loss_run(b, &(loss_case){130, 33, 20, 1.0, 0.1, 0.1, 2.0, 1.0, true, true, 0});
+}
+
+/* The gradient beside the logits: those may be left as anything, and without a gradient neither is touched. */
+void test_objective_loss_head_gradient_out(bench *b) {
+    static const int64_t vocabularies[] = {1, 17, 64, 100, 1000, 4099};
+    static const int64_t top_ks[] = {0, 20, 300};
+    for (int t = 0; t < b->activation_count; t++)
+        for (int64_t v = 0; v < COUNT_OF(vocabularies); v++)
+            for (int64_t k = 0; k < COUNT_OF(top_ks); k++)
+                for (int64_t w = 0; w < COUNT_OF(weights); w++) {
+                    loss_case c = {5,
+                                   vocabularies[v],
+                                   top_ks[k],
+                                   weights[w][0],
+                                   weights[w][1],
+                                   weights[w][2],
+                                   w % 2 ? 2.0 : 1.0,
+                                   3.0,
+                                   w != 0,
+                                   true,
+                                   activation_types[t]};
+                    loss_run(b, &c);
+                    c.gradient = false;
+                    loss_run(b, &c);
+                }
 }
 
 /* Logits of 1e4: distributions of one winner, divergences of thousands of nats. */
@@ -124,13 +198,15 @@ void test_objective_loss_head_stability(bench *b) {
     static const int64_t vocabularies[] = {2, 17, 1000, 32001};
     for (int64_t v = 0; v < COUNT_OF(vocabularies); v++)
         for (double deviation = 1e2; deviation < 1e5; deviation *= 100) {
-            loss_run(b, &(loss_case){5, vocabularies[v], 20, 0.5, 0.025, 0.005, 2.0, deviation, true, true});
-            loss_run(b, &(loss_case){5, vocabularies[v], 0, 0.5, 0.025, 0.005, 1.0, deviation, true, true});
+            loss_run(b,
+                     &(loss_case){5, vocabularies[v], 20, 0.5, 0.025, 0.005, 2.0, deviation, true, true, 0});
+            loss_run(b,
+                     &(loss_case){5, vocabularies[v], 0, 0.5, 0.025, 0.005, 1.0, deviation, true, true, 0});
         }
     /* A student that is its teacher has not drifted at all. */
     for (int64_t v = 0; v < COUNT_OF(vocabularies); v++)
         for (double deviation = 1e-2; deviation < 1e5; deviation *= 1e2) {
-            loss_case c = {6, vocabularies[v], 20, 0.0, 1.0, 0.0, 2.0, deviation, true, true};
+            loss_case c = {6, vocabularies[v], 20, 0.0, 1.0, 0.0, 2.0, deviation, true, true, 0};
             loss_operands o;
             loss_begin(b, &c, ", the teacher is the student", &o);
             operand_set(b, o.teacher, o.logits->value);
@@ -150,7 +226,7 @@ void test_objective_loss_head_small_divergence(bench *b) {
     for (int64_t v = 0; v < COUNT_OF(vocabularies); v++)
         for (double drift = 1e-4; drift < 1.0; drift *= 10.0) {
             int64_t vocabulary = vocabularies[v];
-            loss_case c = {4, vocabulary, 20, 0.0, 1.0, 0.0, 2.0, 3.0, true, true};
+            loss_case c = {4, vocabulary, 20, 0.0, 1.0, 0.0, 2.0, 3.0, true, true, 0};
             loss_operands o;
             loss_begin(b, &c, ", teacher near", &o);
             for (int64_t i = 0; i < c.rows * vocabulary; i++)
@@ -184,7 +260,7 @@ void test_objective_loss_head_ties(bench *b) {
     for (int64_t l = 0; l < COUNT_OF(levels); l++)
         for (int64_t v = 0; v < COUNT_OF(vocabularies); v++) {
             int64_t vocabulary = vocabularies[v];
-            loss_case c = {8, vocabulary, 20, 0.0, 0.0, 1.0, 2.0, 1.0, true, true};
+            loss_case c = {8, vocabulary, 20, 0.0, 0.0, 1.0, 2.0, 1.0, true, true, 0};
             loss_operands o;
             loss_begin(b, &c, ", ties", &o);
             for (int64_t i = 0; i < c.rows * vocabulary; i++)
@@ -211,7 +287,7 @@ void test_objective_loss_head_ties(bench *b) {
         for (int64_t target = 0; target < 3;
              target++) { /* the largest logit is at columns 1 and 2, and at the end */
             int64_t vocabulary = vocabularies[v];
-            loss_case c = {1, vocabulary, 20, 1.0, 0.0, 0.0, 2.0, 1.0, false, false};
+            loss_case c = {1, vocabulary, 20, 1.0, 0.0, 0.0, 2.0, 1.0, false, false, 0};
             loss_operands o;
             loss_begin(b, &c, ", first of equals", &o);
             double wanted_token = (double)target;
@@ -241,7 +317,7 @@ static void expect_same_bits(bench *b, operand *one, operand *other) {
 void test_objective_loss_head_rows(bench *b) {
     static const int64_t vocabularies[] = {17, 1000, 32001};
     for (int64_t v = 0; v < COUNT_OF(vocabularies); v++) {
-        loss_case c = {9, vocabularies[v], 20, 0.5, 0.025, 0.005, 2.0, 3.0, true, true};
+        loss_case c = {9, vocabularies[v], 20, 0.5, 0.025, 0.005, 2.0, 3.0, true, true, 0};
         loss_operands o;
         loss_begin(b, &c, ", rows together and alone", &o);
         operand *alone = operand_of(b, "logits alone", BALORA_F32, c.rows, c.vocabulary, o.logits->value);

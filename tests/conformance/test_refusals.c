@@ -17,12 +17,62 @@ static matrix_view with_ld(matrix_view view, int64_t ld) {
     return view;
 }
 
+static void refuse_quantization(bench *b) {
+    case_begin(b, SLOT_quantize, "shapes and dtypes that do not fit");
+    matrix_view values = operand_random(b, "values", BALORA_F32, 3, 50, 1.0)->view;
+    matrix_view codes = operand_filled(b, "codes", BALORA_U8, 3, 50, 1.0)->view;
+    matrix_view pairs = operand_filled(b, "pairs", BALORA_U8, 1, 75, 1.0)->view;
+    matrix_view scales = operand_random(b, "scales", BALORA_F32, 1, 3, 1.0)->view;
+    matrix_view map = operand_random(b, "map", BALORA_F32, 1, 16, 1.0)->view;
+    quantized_matrix rows = {values, codes, scales, view_none(), QUANTIZED_INT8_ROWS, 0};
+    quantized_matrix blocks = {values, pairs, scales, map, QUANTIZED_4BIT, 0};
+    quantized_matrix bad[] = {rows, rows, rows, rows, blocks, blocks, blocks, blocks};
+    bad[0].codes = pairs;
+    bad[1].scales = as_shape(scales, 1, 2);
+    bad[2].values = as_type(values, BALORA_I32);
+    bad[3].kind = 77;
+    bad[4].codes = as_shape(pairs, 1, 74);
+    bad[5].scales = as_shape(scales, 1, 2);
+    bad[6].map = view_none();
+    bad[7].codes = as_type(as_shape(map, 1, 15), BALORA_F32);
+    for (int64_t i = 0; i < COUNT_OF(bad); i++) {
+        CALL_FAILS(b, dequantize, b->queue, &bad[i]);
+        CALL_FAILS(b, quantize, b->queue, &bad[i]);
+    }
+    case_end(b);
+}
+
+/* BF16 where the device keeps its activations in F32. */
+static void refuse_activations(bench *b) {
+    if (takes_bf16(b))
+        return;
+    case_begin(b, SLOT_scale_add, "BF16 on a device without BF16 activations");
+    matrix_view x = operand_random(b, "x", BALORA_F32, 5, 8, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_BF16, 5, 8, 1.0)->view;
+    matrix_view row = operand_random(b, "row", BALORA_F32, 1, 8, 1.0)->view;
+    matrix_view indices = operand_filled(b, "indices", BALORA_I32, 1, 5, 1.0)->view;
+    matrix_view table = operand_random(b, "table", BALORA_F32, 9, 4, 1.0)->view;
+    CALL_FAILS(b, gather_rows, b->queue, half, x, indices);
+    CALL_FAILS(b, scatter_add_rows, b->queue, half, x, indices);
+    CALL_FAILS(b, scale_add, b->queue, 1.0, x, 1.0, half);
+    CALL_FAILS(b, add_row, b->queue, half, row);
+    CALL_FAILS(b, sum_rows, b->queue, half, 0.0, row);
+    CALL_FAILS(b, gemm, b->queue, 0, 1, 1.0, x, x, 0.0, as_shape(half, 5, 5));
+    CALL_FAILS(b, rms_norm, b->queue, half, row, 0.0F, 1e-5F, x);
+    CALL_FAILS(b, rms_norm_backward, b->queue, x, row, 0.0F, 1e-5F, half, x, view_none());
+    CALL_FAILS(b, layer_norm, b->queue, x, row, row, 1e-5F, half);
+    CALL_FAILS(b, softmax_rows, b->queue, 1.0F, half, half);
+    CALL_FAILS(b, rope, b->queue, half, 4, indices, table, 0);
+    CALL_FAILS(b, gated_activation, b->queue, ACTIVATION_SILU, half, half, half);
+    case_end(b);
+}
+
 void test_refusals_elements(bench *b) {
     case_begin(b, SLOT_copy, "shapes and dtypes that do not fit");
     matrix_view x = operand_random(b, "x", BALORA_F32, 5, 8, 1.0)->view;
     matrix_view y = operand_random(b, "y", BALORA_F32, 5, 8, 1.0)->view;
     matrix_view wide = operand_random(b, "wide", BALORA_F64, 5, 8, 1.0)->view;
-    matrix_view half = operand_random(b, "half", BALORA_BF16, 5, 8, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_F16, 5, 8, 1.0)->view;
     matrix_view row = operand_random(b, "row", BALORA_F32, 1, 8, 1.0)->view;
     matrix_view one = operand_filled(b, "one", BALORA_F64, 1, 1, 1.0)->view;
     matrix_view square = operand_random(b, "square", BALORA_F64, 5, 5, 1.0)->view;
@@ -57,6 +107,42 @@ void test_refusals_elements(bench *b) {
     CALL_FAILS(b, trace, b->queue, square, as_type(one, BALORA_F32));
     CALL_FAILS(b, clip_scale, b->queue, as_shape(row, 1, 1), 1.0, as_shape(row, 1, 1));
     CALL_FAILS(b, clip_scale, b->queue, one, 1.0, one);
+    CALL_FAILS(b, fill_normal, b->queue, wide, 1, 1, 1.0);
+    CALL_FAILS(b, fill_normal, b->queue, as_shape(x, -1, 8), 1, 1, 1.0);
+    CALL_FAILS(b, covariance, b->queue, x, as_shape(weights, 1, 4), square);
+    CALL_FAILS(b, covariance, b->queue, as_shape(x, 1, 5), weights, square);
+    CALL_FAILS(b, covariance, b->queue, as_shape(x, 5, 5), weights, as_shape(square, 5, 4));
+    CALL_FAILS(b, covariance, b->queue, as_shape(half, 5, 5), weights, square);
+    case_end(b);
+    refuse_quantization(b);
+    refuse_activations(b);
+}
+
+/* A batch of which only the last product lies outside is refused before any is made. */
+static void refuse_batches(bench *b) {
+    case_begin(b, SLOT_gemm_batched, "batches that do not fit");
+    matrix_view left = operand_random(b, "left", BALORA_F32, 6, 4, 1.0)->view;
+    matrix_view right = operand_random(b, "right", BALORA_F32, 4, 5, 1.0)->view;
+    matrix_view out = operand_random(b, "out", BALORA_F32, 6, 5, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_F16, 6, 5, 1.0)->view;
+    int64_t beyond = 4096; /* elements: more than the operands' buffers hold */
+    gemm_batch good = {.count = 3,
+                       .stride_a = 2 * left.ld,
+                       .stride_c = 2 * out.ld,
+                       .a = as_shape(left, 2, 4),
+                       .b = right,
+                       .c = as_shape(out, 2, 5),
+                       .alpha = 1.0};
+    gemm_batch bad[] = {good, good, good, good, good, good, good};
+    bad[0].count = -1;
+    bad[1].stride_a = beyond;
+    bad[2].stride_b = beyond;
+    bad[3].stride_c = beyond;
+    bad[4].stride_c = 0;
+    bad[5].transpose_b = 1;
+    bad[6].c = as_shape(half, 2, 5);
+    for (int64_t i = 0; i < COUNT_OF(bad); i++)
+        CALL_FAILS(b, gemm_batched, b->queue, &bad[i]);
     case_end(b);
 }
 
@@ -69,7 +155,7 @@ void test_refusals_products(bench *b) {
     matrix_view square = operand_random(b, "square", BALORA_F64, 6, 6, 1.0)->view;
     matrix_view values = operand_random(b, "values", BALORA_F64, 1, 6, 1.0)->view;
     matrix_view vectors = operand_random(b, "vectors", BALORA_F64, 6, 6, 1.0)->view;
-    matrix_view half = operand_random(b, "half", BALORA_BF16, 6, 5, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_F16, 6, 5, 1.0)->view;
     matrix_view u = operand_random(b, "u", BALORA_F32, 6, 4, 1.0)->view;
     matrix_view s = operand_random(b, "s", BALORA_F32, 1, 4, 1.0)->view;
     matrix_view vt = operand_random(b, "vt", BALORA_F32, 4, 4, 1.0)->view;
@@ -98,7 +184,12 @@ void test_refusals_products(bench *b) {
     CALL_FAILS(b, svd, b->queue, left, u, as_shape(s, 1, 3), vt);
     CALL_FAILS(b, svd, b->queue, left, u, s, as_shape(vt, 3, 4));
     CALL_FAILS(b, svd, b->queue, as_type(as_shape(wide, 6, 4), BALORA_BF16), u, s, vt);
+    CALL_FAILS(b, svd_top, b->queue, left, as_shape(u, 6, 3), s, vt);
+    CALL_FAILS(b, svd_top, b->queue, left, u, s, as_shape(vt, 3, 4));
+    CALL_FAILS(b, svd_top, b->queue, as_shape(left, 3, 4), as_shape(u, 3, 4), s, vt);
+    CALL_FAILS(b, svd_top, b->queue, as_type(as_shape(wide, 6, 4), BALORA_BF16), u, s, vt);
     case_end(b);
+    refuse_batches(b);
 }
 
 static void refuse_attention(bench *b) {
@@ -112,6 +203,7 @@ static void refuse_attention(bench *b) {
     matrix_view dout = operand_random(b, "dout", BALORA_F32, 7, 24, 1.0)->view;
     matrix_view dk = operand_random(b, "dk", BALORA_F32, 7, 12, 1.0)->view;
     attention_shape shape = {1, 7, 4, 2, 6, 0, 0.4F, 0};
+    matrix_view half = operand_random(b, "half", BALORA_F16, 7, 24, 1.0)->view;
     attention_forward good = {shape, offsets, q, k, v, out, sums}, bad = good;
     bad.shape.key_heads = 3;
     CALL_FAILS(b, attention, b->queue, &bad);
@@ -131,7 +223,13 @@ static void refuse_attention(bench *b) {
     bad.offsets = as_type(offsets, BALORA_F32);
     CALL_FAILS(b, attention, b->queue, &bad);
     bad = good;
-    bad.v = as_type(v, BALORA_BF16);
+    bad.v = as_type(v, BALORA_BF16); /* another dtype than q's */
+    CALL_FAILS(b, attention, b->queue, &bad);
+    bad = good;
+    bad.q = bad.out = half;
+    CALL_FAILS(b, attention, b->queue, &bad);
+    bad = good;
+    bad.shape.soft_cap = -1.0F;
     CALL_FAILS(b, attention, b->queue, &bad);
 
     attention_backward back = {shape, offsets, q, k, v, out, sums, dout, dout, dk, dk}, broken = back;
@@ -154,7 +252,7 @@ void test_refusals_transformer(bench *b) {
     matrix_view out = operand_random(b, "out", BALORA_F32, 5, 12, 1.0)->view;
     matrix_view more = operand_random(b, "more", BALORA_F32, 5, 12, 1.0)->view;
     matrix_view weight = operand_random(b, "weight", BALORA_F32, 1, 12, 1.0)->view;
-    matrix_view half = operand_random(b, "half", BALORA_BF16, 5, 12, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_F16, 5, 12, 1.0)->view;
     matrix_view positions = operand_filled(b, "positions", BALORA_I32, 1, 5, 1.0)->view;
     matrix_view table = operand_random(b, "table", BALORA_F32, 9, 4, 1.0)->view;
 
@@ -164,6 +262,18 @@ void test_refusals_transformer(bench *b) {
     CALL_FAILS(b, rms_norm_backward, b->queue, x, weight, 0.0F, 1e-5F, y, as_shape(z, 5, 11), view_none());
     CALL_FAILS(b, rms_norm_backward, b->queue, x, weight, 0.0F, 1e-5F, half, z, view_none());
     CALL_FAILS(b, rms_norm_backward, b->queue, x, weight, 0.0F, 1e-5F, y, z, as_shape(out, 1, 11));
+    CALL_FAILS(b, layer_norm, b->queue, x, as_shape(weight, 1, 11), weight, 1e-5F, y);
+    CALL_FAILS(b, layer_norm, b->queue, x, weight, as_shape(weight, 1, 11), 1e-5F, y);
+    CALL_FAILS(b, layer_norm, b->queue, x, weight, weight, 1e-5F, as_shape(y, 4, 12));
+    CALL_FAILS(b, layer_norm, b->queue, half, weight, weight, 1e-5F, y);
+    CALL_FAILS(b, layer_norm_backward, b->queue, x, weight, 1e-5F, y, as_shape(z, 5, 11), view_none(),
+               view_none());
+    CALL_FAILS(b, layer_norm_backward, b->queue, x, weight, 1e-5F, y, z, as_shape(out, 1, 11), view_none());
+    CALL_FAILS(b, layer_norm_backward, b->queue, x, weight, 1e-5F, y, z, view_none(), as_shape(out, 1, 11));
+    CALL_FAILS(b, softmax_rows, b->queue, 1.0F, x, as_shape(y, 4, 12));
+    CALL_FAILS(b, softmax_rows, b->queue, 1.0F, half, y);
+    CALL_FAILS(b, softmax_rows_backward, b->queue, 1.0F, x, y, as_shape(z, 5, 11));
+    CALL_FAILS(b, softmax_rows_backward, b->queue, 1.0F, x, half, z);
     CALL_FAILS(b, rope, b->queue, x, 5, positions, table, 0);
     CALL_FAILS(b, rope, b->queue, x, 6, positions, table, 0);
     CALL_FAILS(b, rope, b->queue, x, 3, positions, as_shape(table, 9, 3), 0);
@@ -187,7 +297,9 @@ static void refuse_loss_head(bench *b) {
     matrix_view targets = operand_filled(b, "targets", BALORA_I32, 1, 4, 2.0)->view;
     matrix_view regularized = operand_filled(b, "regularized", BALORA_I32, 1, 4, 1.0)->view;
     matrix_view terms = operand_random(b, "terms", BALORA_F64, 4, LOSS_COLUMNS, 1.0)->view;
-    loss_head_rows good = {logits, teacher, targets, regularized, terms, 1.0F, 0.1F, 0.1F, 2.0F, 3, 1, 0},
+    matrix_view slope = operand_random(b, "gradient_out", BALORA_F32, 4, 9, 1.0)->view;
+    loss_head_rows good = {logits, teacher, targets, regularized, terms, 1.0F, 0.1F,
+                           0.1F,   2.0F,    3,       1,           0,     slope},
                    bad = good;
     bad.teacher = as_shape(teacher, 4, 8);
     CALL_FAILS(b, loss_head, b->queue, &bad);
@@ -205,6 +317,12 @@ static void refuse_loss_head(bench *b) {
     CALL_FAILS(b, loss_head, b->queue, &bad);
     bad = good;
     bad.logits = as_type(logits, BALORA_BF16);
+    CALL_FAILS(b, loss_head, b->queue, &bad);
+    bad = good;
+    bad.gradient_out = as_shape(slope, 4, 8);
+    CALL_FAILS(b, loss_head, b->queue, &bad);
+    bad = good;
+    bad.gradient_out = as_type(slope, BALORA_F16);
     CALL_FAILS(b, loss_head, b->queue, &bad);
     case_end(b);
 }

@@ -5,10 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/composed.h"
 #include "tests.h"
 
 enum {
     TOKENS = 260,
+    BATCH_ROWS = 80,
     HEADS = 6,
     KEY_HEADS = 2,
     HEAD_DIM = 32,
@@ -26,7 +28,10 @@ static const backend_limits limits = {.gemm_columns = WIDE,
                                       .eigh_size = EIGEN,
                                       .sequence_length = LONGEST,
                                       .head_dim = HEAD_DIM,
-                                      .vocabulary = VOCABULARY};
+                                      .vocabulary = VOCABULARY,
+                                      .eigh_count = 10,
+                                      .tokens = TOKENS,
+                                      .heads = HEADS};
 
 /* A running FNV-1a hash of what each slot wrote. */
 typedef struct digests {
@@ -108,6 +113,25 @@ static void round_of_elements(bench *b, digests *d) {
     x = random_view(b, "a", BALORA_F64, TOKENS, TOKENS);
     CALL_OK(b, trace, b->queue, x, random_view(b, "out", BALORA_F64, 1, 1));
     round_end(b, d);
+    round_begin(b, SLOT_fill_normal);
+    CALL_OK(b, fill_normal, b->queue, random_view(b, "x", BALORA_F32, TOKENS, HIDDEN), 11, 5, 0.5);
+    round_end(b, d);
+}
+
+static void one_quantization(bench *b, digests *d, int32_t kind) {
+    int64_t count = (int64_t)RANK * WIDE, blocks = count / QUANTIZED_BLOCK;
+    bool rows = kind == QUANTIZED_INT8_ROWS;
+    round_begin(b, SLOT_quantize);
+    quantized_matrix matrix = {
+        .values = random_view(b, "values", BALORA_F32, RANK, WIDE),
+        .codes = operand_filled(b, "codes", BALORA_U8, rows ? RANK : 1, rows ? WIDE : count / 2, 0.0)->view,
+        .scales = random_view(b, "scales", BALORA_F32, 1, rows ? RANK : blocks),
+        .map = random_view(b, "map", BALORA_F32, 1, 16),
+        .kind = kind};
+    CALL_OK(b, quantize, b->queue, &matrix);
+    matrix.values = random_view(b, "dequantized", BALORA_BF16, RANK, WIDE);
+    CALL_OK(b, dequantize, b->queue, &matrix);
+    round_end(b, d);
 }
 
 static void one_gemm(bench *b, digests *d, int transpose_a, int transpose_b, const int64_t size[3],
@@ -116,8 +140,38 @@ static void one_gemm(bench *b, digests *d, int transpose_a, int transpose_b, con
     round_begin(b, SLOT_gemm);
     matrix_view left = random_view(b, "a", type_a, transpose_a ? k : m, transpose_a ? m : k);
     matrix_view right = random_view(b, "b", type_b, transpose_b ? n : k, transpose_b ? k : n);
-    matrix_view out = random_view(b, "c", type_a == BALORA_F64 ? BALORA_F64 : BALORA_F32, m, n);
+    matrix_view out = random_view(b, "c", type_a == BALORA_F32 ? BALORA_F32 : type_a, m, n);
     CALL_OK(b, gemm, b->queue, transpose_a, transpose_b, 0.7, left, right, beta, out);
+    round_end(b, d);
+}
+
+static void one_batch(bench *b, digests *d, int32_t type) {
+    round_begin(b, SLOT_gemm_batched);
+    matrix_view q = random_view(b, "q", type, BATCH_ROWS, HIDDEN),
+                k = random_view(b, "k", type, BATCH_ROWS, HIDDEN);
+    matrix_view scores = random_view(b, "scores", type, BATCH_ROWS, HEADS * BATCH_ROWS);
+    gemm_batch batch = {.count = HEADS,
+                        .stride_a = HEAD_DIM,
+                        .stride_b = HEAD_DIM,
+                        .stride_c = BATCH_ROWS,
+                        .a = view_columns(q, 0, HEAD_DIM),
+                        .b = view_columns(k, 0, HEAD_DIM),
+                        .c = view_columns(scores, 0, BATCH_ROWS),
+                        .alpha = 0.2,
+                        .transpose_b = 1};
+    CALL_OK(b, gemm_batched, b->queue, &batch);
+    round_end(b, d);
+}
+
+static void one_gemm_bias(bench *b, digests *d, int32_t type) {
+    round_begin(b, SLOT_gemm_bias);
+    matrix_view x = random_view(b, "x", type, TOKENS, HIDDEN),
+                weight = random_view(b, "weight", type, WIDE, HIDDEN);
+    matrix_view bias = random_view(b, "bias", BALORA_F32, 1, WIDE);
+    matrix_view y = random_view(b, "y", type, TOKENS, WIDE);
+    bench_enter(b, SLOT_gemm_bias);
+    balora_status status = composed_gemm_bias(b->ops, b->queue, 0, 1, 1.0, x, weight, 0.0, y, bias);
+    bench_expect(b, SLOT_gemm_bias, BALORA_OK, bench_leave(b, status));
     round_end(b, d);
 }
 
@@ -134,6 +188,14 @@ static void round_of_products(bench *b, digests *d) {
     one_gemm(b, d, 0, 1, (const int64_t[]){TOKENS, WIDE, RANK}, BALORA_F32, BALORA_F32, 1.0);
     one_gemm(b, d, 1, 0, (const int64_t[]){RANK, HIDDEN, TOKENS}, BALORA_F32, BALORA_F32, 1.0);
     one_gemm(b, d, 0, 0, (const int64_t[]){TOKENS, EIGEN, HIDDEN}, BALORA_F64, BALORA_F64, 0.0);
+    if (takes_bf16(b)) {
+        one_gemm(b, d, 0, 1, (const int64_t[]){TOKENS, WIDE, HIDDEN}, BALORA_BF16, BALORA_BF16, 0.0);
+        one_gemm(b, d, 0, 0, (const int64_t[]){TOKENS, HIDDEN, WIDE}, BALORA_BF16, BALORA_F16, 1.0);
+    }
+    for (int type = 0; type < b->activation_count; type++) {
+        one_batch(b, d, activation_types[type]);
+        one_gemm_bias(b, d, activation_types[type]);
+    }
     static const int32_t types[] = {BALORA_F32, BALORA_BF16, BALORA_F64};
     for (int64_t t = 0; t < COUNT_OF(types); t++) {
         round_begin(b, SLOT_gram);
@@ -163,56 +225,96 @@ static void round_of_factors(bench *b, digests *d) {
     matrix_view s = random_view(b, "s", BALORA_F32, 1, 60);
     CALL_OK(b, svd, b->queue, a, u, s, random_view(b, "vt", BALORA_F32, 60, 60));
     round_end(b, d);
+    round_begin(b, SLOT_svd_top);
+    a = random_view(b, "a", BALORA_F32, 100, 60);
+    u = random_view(b, "u", BALORA_F32, 100, RANK);
+    s = random_view(b, "s", BALORA_F32, 1, RANK);
+    CALL_OK(b, svd_top, b->queue, a, u, s, random_view(b, "vt", BALORA_F32, RANK, 60));
+    round_end(b, d);
+    one_quantization(b, d, QUANTIZED_4BIT);
+    one_quantization(b, d, QUANTIZED_INT8_ROWS);
+    round_begin(b, SLOT_covariance);
+    a = random_view(b, "z", BALORA_F32, TOKENS, 130);
+    matrix_view mean = random_view(b, "mean", BALORA_F64, 1, 130);
+    CALL_OK(b, covariance, b->queue, a, mean, random_view(b, "c", BALORA_F64, 130, 130));
+    round_end(b, d);
 }
 
-static void round_of_rows(bench *b, digests *d) {
+static void round_of_rows(bench *b, digests *d, int32_t type) {
     round_begin(b, SLOT_rms_norm);
-    matrix_view x = random_view(b, "x", BALORA_F32, TOKENS, HIDDEN),
+    matrix_view x = random_view(b, "x", type, TOKENS, HIDDEN),
                 weight = random_view(b, "w", BALORA_F32, 1, HIDDEN);
-    CALL_OK(b, rms_norm, b->queue, x, weight, 0.0F, 1e-5F, random_view(b, "y", BALORA_F32, TOKENS, HIDDEN));
+    CALL_OK(b, rms_norm, b->queue, x, weight, 0.0F, 1e-5F, random_view(b, "y", type, TOKENS, HIDDEN));
     round_end(b, d);
-    round_begin(b, SLOT_rms_norm_backward);
-    x = random_view(b, "x", BALORA_F32, TOKENS, HIDDEN);
+    round_begin(b, SLOT_layer_norm);
+    x = random_view(b, "x", type, TOKENS, HIDDEN);
     weight = random_view(b, "w", BALORA_F32, 1, HIDDEN);
-    matrix_view dy = random_view(b, "dy", BALORA_F32, TOKENS, HIDDEN);
-    matrix_view dx = random_view(b, "dx", BALORA_F32, TOKENS, HIDDEN);
-    matrix_view dweight = random_view(b, "dweight", BALORA_F32, 1, HIDDEN);
-    CALL_OK(b, rms_norm_backward, b->queue, x, weight, 0.0F, 1e-5F, dy, dx, dweight);
+    matrix_view bias = random_view(b, "bias", BALORA_F32, 1, HIDDEN);
+    CALL_OK(b, layer_norm, b->queue, x, weight, bias, 1e-5F, random_view(b, "y", type, TOKENS, HIDDEN));
+    round_end(b, d);
+    round_begin(b, SLOT_softmax_rows);
+    x = random_view(b, "x", type, TOKENS, HIDDEN);
+    CALL_OK(b, softmax_rows, b->queue, 0.5F, x, random_view(b, "y", type, TOKENS, HIDDEN));
     round_end(b, d);
     round_begin(b, SLOT_rope);
-    x = random_view(b, "x", BALORA_F32, TOKENS, HIDDEN);
+    x = random_view(b, "x", type, TOKENS, HIDDEN);
     matrix_view table = random_view(b, "table", BALORA_F32, 99, HEAD_DIM);
     CALL_OK(b, rope, b->queue, x, HEAD_DIM, indices_view(b, TOKENS, 99), table, 0);
     round_end(b, d);
     round_begin(b, SLOT_gated_activation);
-    matrix_view gate = random_view(b, "gate", BALORA_F32, TOKENS, WIDE),
-                up = random_view(b, "up", BALORA_F32, TOKENS, WIDE);
+    matrix_view gate = random_view(b, "gate", type, TOKENS, WIDE),
+                up = random_view(b, "up", type, TOKENS, WIDE);
     CALL_OK(b, gated_activation, b->queue, ACTIVATION_SILU, gate, up, gate);
     round_end(b, d);
+}
+
+static void round_of_rows_backward(bench *b, digests *d, int32_t type) {
+    round_begin(b, SLOT_rms_norm_backward);
+    matrix_view x = random_view(b, "x", type, TOKENS, HIDDEN),
+                weight = random_view(b, "w", BALORA_F32, 1, HIDDEN);
+    matrix_view dy = random_view(b, "dy", type, TOKENS, HIDDEN),
+                dx = random_view(b, "dx", type, TOKENS, HIDDEN);
+    matrix_view dweight = random_view(b, "dweight", BALORA_F32, 1, HIDDEN);
+    CALL_OK(b, rms_norm_backward, b->queue, x, weight, 0.0F, 1e-5F, dy, dx, dweight);
+    round_end(b, d);
+    round_begin(b, SLOT_layer_norm_backward);
+    x = random_view(b, "x", type, TOKENS, HIDDEN);
+    weight = random_view(b, "w", BALORA_F32, 1, HIDDEN);
+    dy = random_view(b, "dy", type, TOKENS, HIDDEN);
+    dx = random_view(b, "dx", type, TOKENS, HIDDEN);
+    dweight = random_view(b, "dweight", BALORA_F32, 1, HIDDEN);
+    matrix_view dbias = random_view(b, "dbias", BALORA_F32, 1, HIDDEN);
+    CALL_OK(b, layer_norm_backward, b->queue, x, weight, 1e-5F, dy, dx, dweight, dbias);
+    round_end(b, d);
+    round_begin(b, SLOT_softmax_rows_backward);
+    x = random_view(b, "y", type, TOKENS, HIDDEN);
+    dy = random_view(b, "dy", type, TOKENS, HIDDEN);
+    CALL_OK(b, softmax_rows_backward, b->queue, 0.5F, x, dy, random_view(b, "dx", type, TOKENS, HIDDEN));
+    round_end(b, d);
     round_begin(b, SLOT_gated_activation_backward);
-    gate = random_view(b, "gate", BALORA_F32, TOKENS, WIDE);
-    up = random_view(b, "up", BALORA_F32, TOKENS, WIDE);
-    matrix_view dout = random_view(b, "dout", BALORA_F32, TOKENS, WIDE);
+    matrix_view gate = random_view(b, "gate", type, TOKENS, WIDE),
+                up = random_view(b, "up", type, TOKENS, WIDE);
+    matrix_view dout = random_view(b, "dout", type, TOKENS, WIDE);
     CALL_OK(b, gated_activation_backward, b->queue, ACTIVATION_SILU, gate, up, dout, gate, up);
     round_end(b, d);
 }
 
-static void round_of_attention(bench *b, digests *d) {
+static void round_of_attention(bench *b, digests *d, int32_t type, float soft_cap) {
     static const double offsets[] = {0, 60, 61, LONGEST + 61, TOKENS};
-    static const attention_shape shape = {4, LONGEST, HEADS, KEY_HEADS, HEAD_DIM, 0, 0.2F, 0};
+    const attention_shape shape = {4, LONGEST, HEADS, KEY_HEADS, HEAD_DIM, 0, 0.2F, soft_cap};
     round_begin(b, SLOT_attention);
     matrix_view ends = operand_of(b, "offsets", BALORA_I32, 1, COUNT_OF(offsets), offsets)->view;
-    matrix_view q = random_view(b, "q", BALORA_F32, TOKENS, HIDDEN),
-                k = random_view(b, "k", BALORA_F32, TOKENS, KEY_WIDTH);
-    matrix_view v = random_view(b, "v", BALORA_F32, TOKENS, KEY_WIDTH);
-    matrix_view out = random_view(b, "out", BALORA_F32, TOKENS, HIDDEN);
+    matrix_view q = random_view(b, "q", type, TOKENS, HIDDEN),
+                k = random_view(b, "k", type, TOKENS, KEY_WIDTH);
+    matrix_view v = random_view(b, "v", type, TOKENS, KEY_WIDTH);
+    matrix_view out = random_view(b, "out", type, TOKENS, HIDDEN);
     matrix_view sums = random_view(b, "logsumexp", BALORA_F32, TOKENS, HEADS);
     attention_forward forward = {shape, ends, q, k, v, out, sums};
     CALL_OK(b, attention, b->queue, &forward);
-    matrix_view dout = random_view(b, "dout", BALORA_F32, TOKENS, HIDDEN);
-    matrix_view dq = random_view(b, "dq", BALORA_F32, TOKENS, HIDDEN);
-    matrix_view dk = random_view(b, "dk", BALORA_F32, TOKENS, KEY_WIDTH);
-    matrix_view dv = random_view(b, "dv", BALORA_F32, TOKENS, KEY_WIDTH);
+    matrix_view dout = random_view(b, "dout", type, TOKENS, HIDDEN);
+    matrix_view dq = random_view(b, "dq", type, TOKENS, HIDDEN);
+    matrix_view dk = random_view(b, "dk", type, TOKENS, KEY_WIDTH);
+    matrix_view dv = random_view(b, "dv", type, TOKENS, KEY_WIDTH);
     attention_backward backward = {shape, ends, q, k, v, out, sums, dout, dq, dk, dv};
     CALL_OK(b, attention_backward, b->queue, &backward);
     round_end(b, d);
@@ -238,6 +340,17 @@ static void round_of_objective(bench *b, digests *d) {
     rows.logits = random_view(b, "more logits", BALORA_F32, LOGIT_ROWS, VOCABULARY);
     rows.top_k = 1000;
     CALL_OK(b, loss_head, b->queue, &rows);
+    round_end(b, d);
+    round_begin(b, SLOT_loss_head);
+    for (int type = 0; type < b->activation_count; type++) {
+        rows.logits = random_view(b, "logits", BALORA_F32, LOGIT_ROWS, VOCABULARY);
+        rows.teacher = random_view(b, "teacher", BALORA_F32, LOGIT_ROWS, VOCABULARY);
+        rows.targets = indices_view(b, LOGIT_ROWS, VOCABULARY);
+        rows.regularized = indices_view(b, LOGIT_ROWS, 2);
+        rows.terms = random_view(b, "terms", BALORA_F64, LOGIT_ROWS, LOSS_COLUMNS);
+        rows.gradient_out = random_view(b, "gradient_out", activation_types[type], LOGIT_ROWS, VOCABULARY);
+        CALL_OK(b, loss_head, b->queue, &rows);
+    }
     round_end(b, d);
     round_begin(b, SLOT_entropy_rows);
     matrix_view logits = random_view(b, "logits", BALORA_F32, LOGIT_ROWS, VOCABULARY);
@@ -287,8 +400,12 @@ static void round_of_optimizer(bench *b, digests *d) {
 static void round_of_step(bench *b, digests *d) {
     round_of_elements(b, d);
     round_of_products(b, d);
-    round_of_rows(b, d);
-    round_of_attention(b, d);
+    for (int type = 0; type < b->activation_count; type++) {
+        round_of_rows(b, d, activation_types[type]);
+        round_of_rows_backward(b, d, activation_types[type]);
+        round_of_attention(b, d, activation_types[type], 0.0F);
+        round_of_attention(b, d, activation_types[type], 2.0F);
+    }
     round_of_objective(b, d);
     round_of_optimizer(b, d);
 }

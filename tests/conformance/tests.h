@@ -9,6 +9,11 @@
     X(memory_device)                                                                                         \
     X(memory_transfers)                                                                                      \
     X(memory_refused_allocations)                                                                            \
+    /* test_queue.c */                                                                                       \
+    X(queue_events)                                                                                          \
+    X(queue_event_wait)                                                                                      \
+    X(queue_memory_usage)                                                                                    \
+    X(queue_capture)                                                                                         \
     /* test_elements.c */                                                                                    \
     X(elements_fill_zero)                                                                                    \
     X(elements_copy)                                                                                         \
@@ -21,30 +26,49 @@
     X(elements_sum_rows)                                                                                     \
     X(elements_sum_squares)                                                                                  \
     X(elements_trace)                                                                                        \
+    X(elements_fill_normal)                                                                                  \
+    /* test_quantize.c */                                                                                    \
+    X(quantize_dequantize)                                                                                   \
+    X(quantize_quantize)                                                                                     \
+    X(quantize_ties)                                                                                         \
+    /* test_covariance.c */                                                                                  \
+    X(covariance)                                                                                            \
     /* test_products.c */                                                                                    \
     X(products_gemm)                                                                                         \
     X(products_gemm_wide)                                                                                    \
     X(products_gemm_skinny)                                                                                  \
     X(products_gemm_empty)                                                                                   \
+    X(products_gemm_bias)                                                                                    \
+    X(products_gemm_batched)                                                                                 \
+    X(products_allow_tf32)                                                                                   \
     X(products_gram)                                                                                         \
     /* test_factors.c */                                                                                     \
     X(factors_eigh)                                                                                          \
     X(factors_orthonormalize)                                                                                \
     X(factors_svd)                                                                                           \
+    X(factors_svd_top)                                                                                       \
+    /* test_norms.c */                                                                                       \
+    X(norms_rms_norm)                                                                                        \
+    X(norms_rms_norm_backward)                                                                               \
+    X(norms_layer_norm)                                                                                      \
+    X(norms_layer_norm_backward)                                                                             \
+    X(norms_softmax)                                                                                         \
+    X(norms_softmax_backward)                                                                                \
     /* test_transformer.c */                                                                                 \
-    X(transformer_rms_norm)                                                                                  \
-    X(transformer_rms_norm_backward)                                                                         \
     X(transformer_rope)                                                                                      \
     X(transformer_gated_activation)                                                                          \
     X(transformer_gated_activation_backward)                                                                 \
     /* test_attention.c */                                                                                   \
     X(attention_forward)                                                                                     \
+    X(attention_forward_bf16)                                                                                \
     X(attention_backward)                                                                                    \
+    X(attention_backward_bf16)                                                                               \
     X(attention_packed)                                                                                      \
     X(attention_long)                                                                                        \
     X(attention_large_scores)                                                                                \
     /* test_objective.c */                                                                                   \
     X(objective_loss_head)                                                                                   \
+    X(objective_loss_head_gradient_out)                                                                      \
     X(objective_loss_head_stability)                                                                         \
     X(objective_loss_head_small_divergence)                                                                  \
     X(objective_loss_head_ties)                                                                              \
@@ -56,8 +80,11 @@
     X(optimizer_clip_scale)                                                                                  \
     X(optimizer_adamw)                                                                                       \
     X(optimizer_adamw_skips)                                                                                 \
-    /* test_gradients.c */                                                                                   \
+    /* test_gradients_rows.c */                                                                              \
     X(gradients_rms_norm)                                                                                    \
+    X(gradients_layer_norm)                                                                                  \
+    X(gradients_softmax)                                                                                     \
+    /* test_gradients.c */                                                                                   \
     X(gradients_gated_activation)                                                                            \
     X(gradients_rope)                                                                                        \
     X(gradients_attention)                                                                                   \

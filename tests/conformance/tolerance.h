@@ -4,10 +4,10 @@
 
 #include "bench.h"
 
-/* |got - want| <= relative * magnitude + absolute, `magnitude` being what a test says the rounding errors
- * scale with (the sum of absolute products of a dot product, for one). */
+/* |got - want| <= relative * magnitude + rounding * |want| + absolute, `magnitude` being what a test says the rounding
+ * errors scale with (the sum of absolute products of a dot product, for one). */
 typedef struct tolerance {
-    double relative, absolute;
+    double relative, absolute, rounding;
 } tolerance;
 
 /* For a result of this dtype; exact where the table names none. */

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "../device.h"
 
 /* The readers' allocator: the context's is reached through the public interface only. */
 static allocator *host_memory(void) {
@@ -98,7 +99,7 @@ static balora_status read_options(oracle_options *out, const json_t *document,
 
 static balora_status open_handles(oracle_run *run, const oracle_changes *changes, oracle_options *options) {
     balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
-    balora_model_options model = BALORA_MODEL_OPTIONS_INIT;
+    balora_model_options model = test_model_options();
     context.threads = changes != NULL && changes->threads > 0 ? changes->threads : 1;
     model.dtype = changes != NULL ? changes->dtype : BALORA_DTYPE_AUTO;
     const char *adapter = json_string_value(json_object_get(run->options, "adapter"));

@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "../device.h"
 #include "adapter/adapter.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -68,7 +69,7 @@ static inline const char *fixture_path(const char *name) {
 }
 
 static inline balora_model *open_folder(workshop *self, const char *folder, int32_t dtype) {
-    balora_model_options options = BALORA_MODEL_OPTIONS_INIT;
+    balora_model_options options = test_model_options();
     options.dtype = dtype;
     expect_ok(model_open(&self->model, self->context, folder, &options));
     return self->model;

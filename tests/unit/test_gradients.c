@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "base/random.h"
+#include "../device.h"
 #include "train/trainer.h"
 
 #define TOLERANCE 1e-3
@@ -80,11 +81,12 @@ static void open_fixture(fixture *self, const setting *s) {
     train.batch_size = 4;
     train.gradient_accumulation = s->accumulation;
     train.shuffle = 0;
+    balora_model_options model = test_model_options();
     balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
     context.threads = 1; /* the models are tiny: a second thread would only wait */
     expect_ok(balora_context_create(&self->context, &context));
     snprintf(path, sizeof path, "%s/model", folder_of(s->model));
-    expect_ok(balora_model_open(&self->model, self->context, path, NULL));
+    expect_ok(balora_model_open(&self->model, self->context, path, &model));
     expect_ok(balora_adapter_create(&self->adapter, self->model, &adapter));
     snprintf(path, sizeof path, "%s/data.safetensors", folder_of(s->model));
     expect_ok(balora_data_open(&self->data, self->model, path, NULL));

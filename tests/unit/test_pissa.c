@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "adapter/pissa.h"
+#include "../device.h"
 #include "base/parallel.h"
 #include "base/random.h"
 
@@ -184,7 +185,7 @@ static void decompose(bench *self) {
 static void open_bench(bench *self, scratch *base, const problem *one) {
     int64_t p = one->out < one->in ? one->out : one->in;
     *self = (bench){.base = base, .problem = one};
-    expect_ok(backend_open(&self->device, &base->memory, "cpu", 1));
+    expect_ok(backend_open(&self->device, &base->memory, test_device(), NULL, 1));
     expect_ok(self->device.ops->queue_open(&self->queue, self->device.device));
     place(self);
     expect_ok(arena_allocate(&self->memory, &self->device));

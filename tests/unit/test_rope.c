@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "../device.h"
 #include "base/parallel.h"
 #include "model/rope.h"
 #include "rope_table.h"
@@ -50,7 +51,7 @@ typedef struct workbench {
 
 static void open_table(workbench *self, scratch *base, const model_config *config, const int64_t *lengths,
                        int64_t count) {
-    expect_ok(backend_open(&self->device, &base->memory, "cpu", 1));
+    expect_ok(backend_open(&self->device, &base->memory, test_device(), NULL, 1));
     const backend_ops *ops = self->device.ops;
     expect_ok(ops->queue_open(&self->queue, self->device.device));
     expect_ok(

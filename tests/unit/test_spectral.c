@@ -10,6 +10,7 @@
 #include <lapacke.h>
 #include <math.h>
 
+#include "../device.h"
 #include "base/parallel.h"
 #include "base/random.h"
 #include "regularizer/spectral.h"
@@ -218,7 +219,7 @@ static void create_term(bench *self) {
 
 static void open_bench(bench *self, scratch *base, const problem *one) {
     *self = (bench){.base = base, .problem = one};
-    expect_ok(backend_open(&self->device, &base->memory, "cpu", 1));
+    expect_ok(backend_open(&self->device, &base->memory, test_device(), NULL, 1));
     expect_ok(self->device.ops->queue_open(&self->queue, self->device.device));
     place(self);
     expect_ok(arena_allocate(&self->memory, &self->device));

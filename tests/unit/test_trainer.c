@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/time.h>
 
+#include "../device.h"
 #include "balora/balora.h"
 #include "format/safetensors.h"
 
@@ -51,6 +52,7 @@ static void open_run(run *self, const char *model, int32_t method, int32_t threa
     balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
     balora_adapter_options adapter = BALORA_ADAPTER_OPTIONS_INIT;
     balora_regularizer_options regularizers = BALORA_REGULARIZER_OPTIONS_INIT;
+    balora_model_options where = test_model_options();
     *self = (run){.train = BALORA_TRAIN_OPTIONS_INIT};
     context.threads = threads;
     context.log = take_message;
@@ -64,7 +66,7 @@ static void open_run(run *self, const char *model, int32_t method, int32_t threa
     self->train.shuffle = 0;
     self->train.batch_size = 1;
     expect_ok(balora_context_create(&self->context, &context));
-    expect_ok(balora_model_open(&self->model, self->context, model, NULL));
+    expect_ok(balora_model_open(&self->model, self->context, model, &where));
     expect_ok(balora_adapter_create(&self->adapter, self->model, &adapter));
     expect_ok(balora_regularizers_create(&self->regularizers, self->context, &regularizers));
     if (method == BALORA_METHOD_BA_LORA)
@@ -493,6 +495,7 @@ typedef struct job {
     const char *data;
     int32_t method;
     uint64_t seed;
+    int32_t device_graph;
     char folder[300];
     balora_status status;
     char failure[1024];
@@ -509,6 +512,7 @@ static balora_status train_job(const job *self, balora_adapter **adapter, balora
     train.batch_size = 3;
     train.max_steps = 6;
     train.learning_rate = 1e-3;
+    train.device_graph = self->device_graph;
     STATUS_TRY(balora_adapter_create(adapter, self->model, &options));
     STATUS_TRY(balora_data_open(data, self->model, self->data, NULL));
     STATUS_TRY(balora_trainer_create(trainer, *adapter, *data, &train));
@@ -552,9 +556,10 @@ static void expect_equal_jobs(scratch *base, const job *a, const job *b) {
 
 static void open_shared(balora_context **context, balora_model **model, int32_t threads) {
     balora_context_options options = BALORA_CONTEXT_OPTIONS_INIT;
+    balora_model_options where = test_model_options();
     options.threads = threads;
     expect_ok(balora_context_create(context, &options));
-    expect_ok(balora_model_open(model, *context, fixture_file("llama", "model"), NULL));
+    expect_ok(balora_model_open(model, *context, fixture_file("llama", "model"), &where));
 }
 
 static void check_neighbours(scratch *base, int32_t threads) {
@@ -608,6 +613,21 @@ static void a_run_repeats_to_the_bit(void **state) {
     check_repetition(*state, 2);
 }
 
+/* Ragged sequences in a random order: the graph changes its form from step to step. */
+static void a_device_graph_changes_nothing(void **state) {
+    balora_context *context;
+    balora_model *model;
+    open_shared(&context, &model, 2);
+    job plain = make_job(*state, model, "plain", BALORA_METHOD_BA_LORA, 5);
+    job graph = make_job(*state, model, "graph", BALORA_METHOD_BA_LORA, 5);
+    graph.device_graph = 1;
+    run_job(&plain);
+    run_job(&graph);
+    expect_equal_jobs(*state, &plain, &graph);
+    balora_model_free(model);
+    balora_context_free(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(a_step_that_is_not_finite_leaves_no_trace),
@@ -625,6 +645,7 @@ int main(void) {
         SCRATCH_TEST(trainers_side_by_side_do_not_disturb_each_other),
         SCRATCH_TEST(nor_with_two_threads_each),
         SCRATCH_TEST(a_run_repeats_to_the_bit),
+        SCRATCH_TEST(a_device_graph_changes_nothing),
     };
     return cmocka_run_group_tests_name("trainer", tests, NULL, NULL);
 }

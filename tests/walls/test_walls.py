@@ -34,6 +34,10 @@ BELOW["cpu"] = BELOW["cpu"] + ["tensor/view.h"]
 # The command is a client of the public headers; the search for a near word stands alone.
 TOOLS = ["base/nearest.h"]
 
+# The GPU's room lies outside src: libraries of its device, and these of ours.
+CUDA_SUFFIXES = (".cu", ".cuh", ".h", ".cpp", ".in")
+CUDA_MAY_SEE = {"backend/ops.h", "backend/plugin.h", "backend/slots.h", "base/arith.h"}
+
 FORBIDDEN = {"exit", "_exit", "_Exit", "quick_exit", "abort", "printf", "puts", "putchar", "vprintf", "fprintf",
              "vfprintf", "fputs", "fputc", "perror", "__assert_fail", "setlocale", "signal", "sigaction", "__printf_chk",
              "__fprintf_chk", "__vfprintf_chk", "__vprintf_chk", "strtok", "system", "popen", "rand", "srand", "atoi",
@@ -42,6 +46,10 @@ FORBIDDEN = {"exit", "_exit", "_Exit", "quick_exit", "abort", "printf", "puts", 
 
 def sources(folder):
     return sorted(path for path in folder.rglob("*") if path.suffix in (".c", ".h", ".inc"))
+
+
+def cuda_sources(root):
+    return sorted(path for path in (root / "cuda").rglob("*") if path.suffix in CUDA_SUFFIXES)
 
 
 def includes(path):
@@ -67,6 +75,41 @@ def check_room(room, folder, below):
     report.check(not wrong, "\n".join(wrong))
 
 
+def cuda_sees_the_table_only(root):
+    """Besides the system's and the device's headers: its own files, the table, the ground. Its sources include each
+    other by plain names, of their folder or of the room's, and the emulation stands in for the device's header."""
+    wrong = []
+    files = cuda_sources(root)
+    report.check(len(files) > 5, "the room cuda has no sources")
+    for path in files:
+        quoted = set(re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), flags=re.M))
+        for include in includes(path):
+            head = include.split("/")[0]
+            own = (path.parent / include).is_file() or (root / "cuda" / include).is_file()
+            ours = head in ROOMS | {"lib", "tools", "tests"}
+            if include.startswith("..") or ours and include not in CUDA_MAY_SEE:
+                wrong.append(f"{path.relative_to(root)} includes {include}")
+            # "@source@" is the place that the build fills in
+            elif include in quoted and not (own or ours or head == "balora" or include.startswith("@")):
+                wrong.append(f"{path.relative_to(root)} includes \"{include}\", which is no file of its room")
+    report.check(not wrong, "\n".join(wrong))
+
+
+def nobody_sees_cuda(root):
+    headers = {path.name for path in cuda_sources(root) if path.suffix in (".h", ".cuh")}
+    device = re.compile(r"^(cuda|cublas|cusolver|cudnn|curand|nvrtc|nccl|nvtx)")
+    wrong = []
+    for folder in ("src", "lib", "include", "tools", "examples", "benchmarks"):
+        for path in sources(root / folder):
+            for include in includes(path):
+                name = pathlib.PurePath(include).name
+                # a header of the same name may stand in another room: "internal.h"
+                foreign = name in headers and "/" not in include and not (path.parent / include).is_file()
+                if foreign or include.startswith("cuda/") or device.match(include):
+                    wrong.append(f"{path.relative_to(root)} includes {include}")
+    report.check(not wrong, "\n".join(wrong))
+
+
 def public_headers_need_libc_only(include):
     libc = {"stddef.h", "stdint.h"}
     wrong = [f"{path.name} includes {name}" for path in sources(include) for name in includes(path)
@@ -76,7 +119,7 @@ def public_headers_need_libc_only(include):
 
 def no_device_outside_its_room(root):
     wrong = []
-    for folder in ("src", "lib", "include"):
+    for folder in ("src", "lib", "include", "tools", "examples"):
         for path in sources(root / folder):
             for line in path.read_text().splitlines():
                 if re.match(r"\s*#\s*(if|ifdef|ifndef|elif)\b.*(CUDA|__NVCC__)", line):
@@ -117,6 +160,8 @@ def main():
     result.case("lib sees every room", check_room, "lib", root / "lib", LIB)
     result.case("tools see public headers only", check_room, "tools", root / "tools", TOOLS)
     result.case("examples see public headers only", check_room, "examples", root / "examples", [])
+    result.case("cuda sees the table and its device only", cuda_sees_the_table_only, root)
+    result.case("nobody sees cuda", nobody_sees_cuda, root)
     result.case("public headers need libc only", public_headers_need_libc_only, root / "include")
     result.case("no device conditionals outside its room", no_device_outside_its_room, root)
     if sys.argv[3:] != ["sanitized"]:  # instrumentation adds globals of its own

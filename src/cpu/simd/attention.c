@@ -81,6 +81,8 @@ static void forward_tile(const attention_item *item, forward_scratch *s, int64_t
         for (int64_t row = r; row < r + TILE_ROWS && row < rows; row++) {
             int64_t begin, end;
             visible_keys(query + row, window, key, keys, &begin, &end);
+            if (begin < end && item->sizes.soft_cap > 0)
+                cap_scores(s->scores + row * KEY_BLOCK, item->sizes.soft_cap, width);
             if (begin < end)
                 soften_row(s, row, begin, end, width);
             else

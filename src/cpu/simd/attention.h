@@ -20,6 +20,12 @@ SIMD_INLINE void visible_keys(int64_t query, int64_t window, int64_t key, int64_
     *end = after < keys ? after : keys;
 }
 
+/* Scores x become cap tanh(x / cap), up to `width`. */
+SIMD_INLINE void cap_scores(float *scores, float cap, int64_t width) {
+    for (int64_t j = 0; j < width; j += SIMD_WIDTH)
+        vector_store(scores + j, cap * vector_tanh(vector_load(scores + j) / cap));
+}
+
 /* out [QUERY_BLOCK, dim] = scale x, rows beyond x are 0. */
 SIMD_INLINE void copy_block(float *out, const float *x, int64_t stride, int64_t rows, int64_t dim,
                             float scale) {

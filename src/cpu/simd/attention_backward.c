@@ -2,6 +2,7 @@
  * Gradients of attention for one sequence and key head. With P the softmax weights, recomputed from the saved
  * log-sum-exp, and D_i = out_i . dout_i:
  *   dV = P^T dO,   dS = P (dO V^T - D),   dQ = scale dS K,   dK = scale dS^T Q.
+ * A soft cap multiplies dS by its slope, 1 - tanh^2 of the score.
  * One call owns all of its dk, dv and dq: no sums are shared between threads.
  */
 #include "cpu/simd/attention.h"
@@ -59,10 +60,19 @@ static void slope_row(const backward_scratch *s, int64_t row, float logsumexp, i
     }
 }
 
+/* slopes *= 1 - (c / cap)^2 for capped scores c, up to `width`. */
+static void bend_slopes(float *slopes, const float *capped, float cap, int64_t width) {
+    for (int64_t j = 0; j < width; j += SIMD_WIDTH) {
+        vector t = vector_load(capped + j) / cap;
+        vector_store(slopes + j, vector_load(slopes + j) * (1.0f - t * t));
+    }
+}
+
 /* Everything of the query block at row `query` against the keys [key, key + keys). */
 static void backward_tile(const attention_item *item, const backward_scratch *s, int64_t head, int64_t query,
                           int64_t rows, int64_t key, int64_t keys) {
     int64_t dim = item->sizes.head_dim, padded_dim = s->padded_dim;
+    float cap = item->sizes.soft_cap, capped[KEY_BLOCK];
     int64_t first_tile = key > query ? (key - query) / TILE_ROWS * TILE_ROWS : 0;
     for (int64_t r = first_tile; r < rows; r += TILE_ROWS) {
         int64_t seen = query + r + TILE_ROWS - key; /* keys that the last row of this tile reaches */
@@ -81,7 +91,13 @@ static void backward_tile(const attention_item *item, const backward_scratch *s,
             begin = begin < width ? begin : width;
             float logsumexp =
                 row < rows ? item->saved_logsumexp[(query + row) * item->logsumexp_stride + head] : 0;
+            if (cap > 0) {
+                cap_scores(s->weights + row * KEY_BLOCK, cap, width);
+                memcpy(capped, s->weights + row * KEY_BLOCK, (size_t)width * sizeof *capped);
+            }
             slope_row(s, row, logsumexp, begin, end, width);
+            if (cap > 0)
+                bend_slopes(s->slopes + row * KEY_BLOCK, capped, cap, width);
             size_t unseen = (size_t)(KEY_BLOCK - width) * sizeof(float);
             memset(s->weights + row * KEY_BLOCK + width, 0, unseen);
             memset(s->slopes + row * KEY_BLOCK + width, 0, unseen);

@@ -1,5 +1,5 @@
 /*
- * One row of the loss head: log-sum-exps, terms, and the gradient in place of the logits.
+ * One row of the loss head: log-sum-exps, terms, and the gradient, which may take the place of the logits.
  *
  * Exponentials are kept in scratch and used again for the gradient. Sums run in float over blocks and are
  * carried in double, so that a row of 150,000 logits is as exact as one of 100.
@@ -199,7 +199,8 @@ static double is_first_highest(const float *x, int32_t target, float highest) {
 
 /* What the last pass over a row needs. */
 typedef struct row_pass {
-    float *logits;
+    const float *logits;
+    float *slope; /* where the gradient goes */
     const float *teacher_logits;
     const float *student, *teacher; /* exponentials at temperature T */
     int64_t count;
@@ -224,7 +225,7 @@ SIMD_INLINE vector gradient_vector(const row_pass *pass, vector x, vector studen
     return sum;
 }
 
-/* Sum KL(p || q) and write the gradient in place of the logits; `consistent` and `gradient` are constants. */
+/* Sum KL(p || q) and write the gradient; `consistent` and `gradient` are constants. */
 SIMD_INLINE double run_pass(const row_pass *pass, int consistent, int gradient) {
     double total = 0;
     for (int64_t start = 0; start < pass->count; start += BLOCK) {
@@ -244,9 +245,9 @@ SIMD_INLINE double run_pass(const row_pass *pass, int consistent, int gradient) 
                 continue;
             vector slope = gradient_vector(pass, x, student, teacher);
             if (rest >= SIMD_WIDTH)
-                vector_store(pass->logits + i, slope);
+                vector_store(pass->slope + i, slope);
             else
-                vector_store_part(pass->logits + i, slope, rest);
+                vector_store_part(pass->slope + i, slope, rest);
         }
         total += vector_sum(sum);
     }
@@ -295,13 +296,14 @@ void SIMD_SYMBOL(loss_row)(const loss_row *row) {
     float *student_part = row->scratch, *teacher_part = student_part + padded,
           *top_part = teacher_part + padded;
     top_heap top = {top_part, (int32_t *)(top_part + padded), 0};
-    float *x = row->logits;
+    const float *x = row->logits;
     memset(row->terms, 0, LOSS_COLUMNS * sizeof *row->terms);
 
     int consistent = row->regularized && row->teacher != NULL;
     float temperature = consistent ? row->temperature : 1;
     distribution student = {.highest = highest_of(x, count), .scale = 1 / temperature};
     row_pass pass = {.logits = x,
+                     .slope = row->slope,
                      .student = student_part,
                      .count = count,
                      .power = temperature == 1.0f   ? 1
@@ -334,9 +336,9 @@ void SIMD_SYMBOL(loss_row)(const loss_row *row) {
     if (!row->gradient)
         return;
     if (row->target >= 0)
-        x[row->target] -= row->task_weight;
+        row->slope[row->target] -= row->task_weight;
     for (int64_t i = 0; i < top.size; i++)
-        x[top.places[i]] += row->diversity_weight * top.values[i];
+        row->slope[top.places[i]] += row->diversity_weight * top.values[i];
 }
 
 double SIMD_SYMBOL(entropy)(const float *logits, float temperature, int64_t count) {
