@@ -530,7 +530,7 @@ balora_status tensor_attention(backend_queue *queue, const attention_sizes &size
     if (sizes.head_dim <= 64)
         return launch_forward<64, 2, 64>(queue, sizes, x);
     if (sizes.head_dim <= 96)
-        return launch_forward<96, 2, 64>(queue, sizes, x);
+        return launch_forward<96, 2, 32>(queue, sizes, x);
     if (sizes.head_dim <= 128)
         return launch_forward<128, 2, 32>(queue, sizes, x);
     if (sizes.head_dim <= 192)

@@ -2,6 +2,7 @@
 import json
 import math
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import tempfile
 from gpu_kit import ROOT
 from gpu_report import CORRECTNESS, FAILED, PASSED, SANITIZER, SKIPPED, SPEED, judge_json, judge_tests
 
-DEVICE_TESTS = ("gradients", "trainer", "spectral", "pissa", "steady")
+DEVICE_TESTS = ("gradients", "trainer", "spectral", "pissa")
 # Parts of the conformance suite that end in time under a checker, which slows kernels a hundredfold.
 MEMCHECK_PATTERNS = ("elements*", "norms*", "objective_loss_head", "attention_packed")
 RACECHECK_PATTERNS = ("norms_rms_norm*", "objective_loss_head")
@@ -18,7 +19,8 @@ REFUSALS = ("Device not supported", "not supported on this", "Unable to find", "
 
 PEER_SHAPE = {"hidden": 2048, "layers": 16, "heads": 32, "kv-heads": 8, "intermediate": 8192, "vocab": 128256}
 PEER_SHAPE_EMULATED = {"hidden": 64, "layers": 2, "heads": 4, "kv-heads": 2, "intermediate": 160, "vocab": 512}
-EMULATED_SIZES = ("--length", "64", "--ceiling", "64")
+EMULATED_SIZES = ("--length", 64, "--ceiling", 64)
+EMULATED_STEPS = (*EMULATED_SIZES, "--batch", 1, "--steps", 2, "--warmup", 1)
 
 
 class Plan:
@@ -36,6 +38,13 @@ class Plan:
     def program(self, name):
         return self.installation.program(name)
 
+    def shape(self, name):
+        return "tiny" if self.emulated else name
+
+    def bar(self, text):
+        """Of speed: the emulation has none."""
+        return "" if self.emulated else text
+
     def close(self):
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -50,7 +59,7 @@ def test_step(plan, name, program, arguments=(), limit=120):
 def takes_device(name):
     """Whether the test program of that name runs on the device that BALORA_TEST_DEVICE names."""
     source = ROOT / "tests" / "unit" / f"test_{name}.c"
-    return "test_device" in source.read_text(encoding="utf-8")
+    return re.search(r"test_device|test_model_options", source.read_text(encoding="utf-8")) is not None
 
 
 def check_correctness(plan):
@@ -125,42 +134,52 @@ def describe_step(lines):
             + (f", {run['skipped_steps']} STEPS SKIPPED" if run["skipped_steps"] else ""))
 
 
-def time_steps(plan, name, shape, *words, bar="", limit=90, least=30):
-    sizes = ["--shape", "tiny" if plan.emulated else shape, "--device", plan.device, "--bfloat16", "--rank", 16]
-    sizes += ["--batch", 1, *EMULATED_SIZES, "--steps", 2, "--warmup", 1] if plan.emulated else ["--length", 2048]
+def time_steps(plan, what, shape, *words, bar="", limit=90, least=30):
+    """A row of bench_step on a named shape: its name and its figures, None where there are none."""
+    name = f"{plan.shape(shape)}, {what}"
+    sizes = ["--shape", plan.shape(shape), "--device", plan.device, "--bfloat16", "--rank", 16]
+    sizes += EMULATED_STEPS if plan.emulated else ["--length", 2048]
     row = plan.session.step(name, SPEED, [[plan.program("bench_step"), *sizes, *words]], judge_json(describe_step),
-                            plan.environment, limit, least=5 if plan.emulated else least, bar=bar)
+                            plan.environment, limit, least=5 if plan.emulated else least, bar=plan.bar(bar))
     return row.data if row is not None else None
 
 
-def ratio(plan, name, over, under, key, bar, form="{:.3f} x"):
+def ratio(plan, name, over, under, key, bar):
     if over and under and under[key]:
-        plan.session.figure(name, form.format(over[key] / under[key]), bar)
+        plan.session.figure(name, f"{over[key] / under[key]:.3f} x", plan.bar(bar))
 
 
 def time_large_model(plan):
-    one = ["--batch", 1] if not plan.emulated else []
-    bar = "of the ceiling: 0.63, goal 0.75"
-    plain = time_steps(plan, "8b, LoRA", "8b", "--method", "lora", *one, bar=bar)
-    full = time_steps(plan, "8b, BA-LoRA", "8b", "--method", "ba-lora", *one, bar=bar)
-    ratio(plan, "8b, BA-LoRA over LoRA, time", full, plain, "step_s_median", "1.65, goal 1.55, floor 1.5")
-    ratio(plan, "8b, BA-LoRA over LoRA, device peak", full, plain, "device_peak_gib", "1.10, goal 1.05")
+    one = [] if plan.emulated else ["--batch", 1]
+    bar, shape = "of the ceiling: 0.63, goal 0.75", plan.shape("8b")
+    plain = time_steps(plan, "LoRA", "8b", "--method", "lora", *one, bar=bar)
+    full = time_steps(plan, "BA-LoRA", "8b", "--method", "ba-lora", *one, bar=bar)
+    ratio(plan, f"{shape}, BA-LoRA over LoRA, time", full, plain, "step_s_median", "1.65, goal 1.55, floor 1.5")
+    ratio(plan, f"{shape}, BA-LoRA over LoRA, device peak", full, plain, "device_peak_gib", "1.10, goal 1.05")
     if full:
-        plan.session.figure("8b, loss head", f"{full['head_bytes'] / 2**30:.3f} GiB", "2 GiB, goal 1 GiB")
-        plan.session.figure("8b, PiSSA start", f"{full['init_s']:.1f} s", "20 s, goal 8 s")
-    parts = time_steps(plan, "8b, BA-LoRA by parts", "8b", "--method", "ba-lora", "--parts", *one, "--steps", 4)
+        plan.session.figure(f"{shape}, loss head", f"{full['head_bytes'] / 2**30:.3f} GiB", plan.bar("2 GiB, goal 1 GiB"))
+        plan.session.figure(f"{shape}, PiSSA start", f"{full['init_s']:.1f} s", plan.bar("20 s, goal 8 s"))
+
+
+def time_parts(plan):
+    one = [] if plan.emulated else ["--batch", 1, "--steps", 4]
+    parts = time_steps(plan, "BA-LoRA by parts", "8b", "--method", "ba-lora", "--parts", *one)
     if parts:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in parts["parts"].items())
-        plan.session.figure("8b, where the time goes", shares, "SVD term 3 %, goal 1 %", parts["parts"])
-    if not plan.emulated:
-        time_steps(plan, "8b, BA-LoRA, 4 rows", "8b", "--method", "ba-lora", "--batch", 4, "--steps", 5, bar=bar, least=45)
+        plan.session.figure(f"{plan.shape('8b')}, where the time goes", shares, plan.bar("SVD term 3 %, goal 1 %"))
+
+
+def time_more_rows(plan):
+    rows = [] if plan.emulated else ["--batch", 4, "--steps", 5]
+    time_steps(plan, "BA-LoRA, 4 rows at once", "8b", "--method", "ba-lora", *rows, bar="of the ceiling: 0.63, goal 0.75",
+               least=45)
 
 
 def time_graphs(plan):
-    batch = ["--batch", 1] if not plan.emulated else []
-    plain = time_steps(plan, "1b, BA-LoRA", "1b", "--method", "ba-lora", *batch)
-    graph = time_steps(plan, "1b, BA-LoRA, as a graph", "1b", "--method", "ba-lora", "--graph", *batch)
-    ratio(plan, "1b, with a graph over without, rate", graph, plain, "tokens_per_s", "at least 1")
+    one, shape = [] if plan.emulated else ["--batch", 1], plan.shape("1b")
+    plain = time_steps(plan, "BA-LoRA, small model", "1b", "--method", "ba-lora", *one)
+    graph = time_steps(plan, "BA-LoRA, small model, as a graph", "1b", "--method", "ba-lora", "--graph", *one)
+    ratio(plan, f"{shape}, with a graph over without, rate", graph, plain, "tokens_per_s", "at least 1")
 
 
 def time_pissa(plan):
@@ -194,8 +213,10 @@ def measure_speed(plan):
     time_large_model(plan)
     time_pissa(plan)
     time_slots(plan)
-    time_graphs(plan)
     compare_with_peer(plan)
+    time_parts(plan)
+    time_graphs(plan)
+    time_more_rows(plan)
 
 
 # --- the peer ---
@@ -233,7 +254,7 @@ def compare_with_peer(plan):
         return
     reason = "no time was left" if plan.session.left() < 60 else peer_is_possible(plan)
     if reason:
-        plan.session.skip("peer", SPEED, reason, "BA-LoRA 2 x reference, goal 3 x")
+        plan.session.skip("peer", SPEED, reason, plan.bar("BA-LoRA 2 x reference, goal 3 x"))
         return
     model, data = plan.scratch / "model", plan.scratch / "data.safetensors"
     if not make_peer_files(plan, model, data):
@@ -266,4 +287,4 @@ def time_side(plan, side, variant, model, data, counts):
         environment, describe = plan.installation.peer_environment(), describe_peer
     row = plan.session.step(f"{side}, {variant}, the peer's model", SPEED, [command], judge_json(describe), environment,
                             90, least=15)
-    return row.data
+    return row.data if row is not None else None
