@@ -397,15 +397,19 @@ struct relaxed_capture {
     }
 };
 
-static void start(const backend_queue *queue, cuda_attention_plans *plans) {
+/* NULL where cuDNN does not start on the queue's device, or lacks a symbol. */
+static cudnnHandle_t open_handle(const backend_queue *queue) noexcept {
     relaxed_capture relaxed;
-    if (fe::detail::create_handle(&plans->handle) != CUDNN_STATUS_SUCCESS)
-        plans->handle = nullptr;
-    else if (fe::detail::set_stream(plans->handle, queue->stream) != CUDNN_STATUS_SUCCESS) {
-        fe::detail::destroy_handle(plans->handle);
-        plans->handle = nullptr;
+    cudnnHandle_t handle = nullptr;
+    try {
+        if (fe::detail::create_handle(&handle) != CUDNN_STATUS_SUCCESS)
+            return nullptr;
+        if (fe::detail::set_stream(handle, queue->stream) == CUDNN_STATUS_SUCCESS)
+            return handle;
+        fe::detail::destroy_handle(handle);
+    } catch (...) {
     }
-    cudaGetLastError(); /* nobody else's business */
+    return nullptr;
 }
 
 /* Drop the plans that were not used for longest. Work under way may still run their kernels. */
@@ -518,7 +522,8 @@ static balora_status run(backend_queue *queue, const attention_call *call) {
         return BALORA_ERROR_UNSUPPORTED;
     if (queue->attention == nullptr) {
         std::unique_ptr<cuda_attention_plans> plans(new cuda_attention_plans());
-        start(queue, plans.get());
+        plans->handle = open_handle(queue);
+        cudaGetLastError(); /* a failure of cuDNN is nobody else's business */
         queue->attention = plans.release();
     }
     if (queue->attention->handle == nullptr)

@@ -17,6 +17,7 @@ balora_status cuda_buffer_allocate(backend_buffer **out, backend_device *device,
     if (status == BALORA_OK)
         status = cuda_check(device, "a buffer", cudaStreamSynchronize(device->stream));
     if (status != BALORA_OK) {
+        device_give(device, device->stream, memory, bytes);
         cuda_host->release(device->memory, buffer);
         return status;
     }

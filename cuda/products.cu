@@ -1,6 +1,7 @@
 /*
  * Matrix products. Operands of one dtype go to the library as they are; of mixed ones, those of 16 bits are widened to
- * F32 panel by panel: some of their rows at a time.
+ * F32 panel by panel: some of their rows at a time. A BF16 result of wider operands is made in F32, some rows at a
+ * time, and rounded once.
  */
 #include "libraries.h"
 #include "numbers.cuh"
@@ -25,7 +26,7 @@ static bool is_half(matrix_view view) {
 
 static balora_status check_product(const char *slot, const product *p) {
     matrix_view a = p->a, b = p->b, c = p->c;
-    int allowed = c.dtype == BALORA_F32 ? IN_FLOAT : dtype_bit(c.dtype);
+    int allowed = c.dtype == BALORA_F64 ? IN_F64 : IN_FLOAT;
     CUDA_TRY(operand_check(slot, "c", c, ANY_SIZE, ANY_SIZE, IN_ACTIVATION | IN_F64));
     CUDA_TRY(operand_check(slot, "a", a, p->transpose_a ? p->inner : c.rows,
                            p->transpose_a ? c.rows : p->inner, allowed));
@@ -132,13 +133,14 @@ static int64_t panel_bytes(matrix_view view, int64_t outer, int64_t inner) {
     return arith_divide_up(bytes, 256) * 256;
 }
 
-static balora_status multiply_panels(backend_queue *queue, const product *p) {
+/* `kept`: bytes at the front of scratch that the caller uses. */
+static balora_status multiply_panels(backend_queue *queue, const product *p, int64_t kept) {
     panel_steps steps = choose_steps(p);
     int64_t bytes_a = panel_bytes(p->a, steps.rows, steps.inner),
             bytes_b = panel_bytes(p->b, steps.columns, steps.inner);
     void *scratch;
-    CUDA_TRY(scratch_reserve(queue, bytes_a + bytes_b, &scratch));
-    backend_buffer space_a = {static_cast<unsigned char *>(scratch), bytes_a};
+    CUDA_TRY(scratch_reserve(queue, kept + bytes_a + bytes_b, &scratch));
+    backend_buffer space_a = {static_cast<unsigned char *>(scratch) + kept, bytes_a};
     backend_buffer space_b = {space_a.data + bytes_a, bytes_b};
     for (int64_t j = 0; j < p->c.cols; j += steps.columns)
         for (int64_t k = 0; k < p->inner; k += steps.inner) {
@@ -170,24 +172,69 @@ static balora_status multiply_panels(backend_queue *queue, const product *p) {
     return BALORA_OK;
 }
 
-/* Whatever the sizes, a panel is not larger, but for one row of a very wide matrix. */
+/* Whatever the sizes, panels of operands and of a result are not larger, but for one row of a very wide matrix. */
 int64_t gemm_scratch_bytes(const backend_queue *queue, const backend_limits *limits) {
     (void)queue;
     int64_t size = limits->gemm_columns;
-    return size > 0 ? arith_max(PANEL_FLOATS, 2 * size) * (int64_t)sizeof(float) + 512 : 0;
+    return size > 0 ? 2 * arith_max(PANEL_FLOATS, 2 * size) * (int64_t)sizeof(float) + 1024 : 0;
 }
 
 /* --- gemm --- */
 
-static balora_status multiply(backend_queue *queue, const product *p) {
-    if (p->c.rows == 0 || p->c.cols == 0)
-        return BALORA_OK;
+/* Into a result that the library or the panels can write: as wide as the operands. */
+static balora_status multiply_wide(backend_queue *queue, const product *p, int64_t kept) {
     if (p->inner == 0)
         return scale_result(queue, p->beta, p->c);
     if (p->a.dtype != p->b.dtype)
-        return multiply_panels(queue, p);
+        return multiply_panels(queue, p, kept);
     library_gemm call = call_of(queue, p);
     return library_multiply(queue, &call);
+}
+
+static balora_status multiply_bias(backend_queue *queue, const product *p, matrix_view bias, int64_t kept) {
+    if (p->inner > 0 && p->a.dtype == p->b.dtype) {
+        library_gemm call = call_of(queue, p);
+        call.bias = view_data<float>(bias);
+        balora_status status = library_multiply(queue, &call);
+        if (status != BALORA_ERROR_UNSUPPORTED)
+            return status;
+    }
+    CUDA_TRY(multiply_wide(queue, p, kept));
+    return cuda_add_row(queue, p->c, bias);
+}
+
+/* A BF16 result by way of panels in F32, so that it is rounded once; `bias` may be none. */
+static balora_status multiply_narrow(backend_queue *queue, const product *p, matrix_view bias) {
+    int64_t step = arith_min(p->c.rows, rows_of_panel(p->c.cols, PANEL_FLOATS));
+    int64_t bytes = arith_divide_up(step * p->c.cols * (int64_t)sizeof(float), 256) * 256;
+    for (int64_t i = 0; i < p->c.rows; i += step) {
+        int64_t height = arith_min(step, p->c.rows - i);
+        int64_t more = is_half(p->a) || is_half(p->b) ? PANEL_FLOATS * (int64_t)sizeof(float) + 512 : 0;
+        void *
+            scratch; /* with the operands' panels behind it, so that it does not move while they are asked for */
+        CUDA_TRY(scratch_reserve(queue, bytes + more, &scratch));
+        backend_buffer space = {static_cast<unsigned char *>(scratch), bytes};
+        product part = *p;
+        part.a =
+            p->transpose_a ? block_of(p->a, 0, p->inner, i, height) : block_of(p->a, i, height, 0, p->inner);
+        part.beta = 0;
+        part.c = {&space, 0, height, p->c.cols, p->c.cols, BALORA_F32, 0};
+        matrix_view out = block_of(p->c, i, height, 0, p->c.cols);
+        CUDA_TRY(is_none(bias) ? multiply_wide(queue, &part, bytes)
+                               : multiply_bias(queue, &part, bias, bytes));
+        CUDA_TRY(p->beta == 0 ? cuda_copy(queue, out, part.c)
+                              : cuda_scale_add(queue, 1, part.c, p->beta, out));
+    }
+    return BALORA_OK;
+}
+
+static balora_status multiply(backend_queue *queue, const product *p) {
+    if (p->c.rows == 0 || p->c.cols == 0)
+        return BALORA_OK;
+    bool native = p->a.dtype == BALORA_BF16 && p->b.dtype == BALORA_BF16;
+    if (p->c.dtype == BALORA_BF16 && !native && p->inner > 0)
+        return multiply_narrow(queue, p, {});
+    return multiply_wide(queue, p, 0);
 }
 
 balora_status cuda_gemm(backend_queue *queue, int transpose_a, int transpose_b, double alpha, matrix_view a,
@@ -200,39 +247,6 @@ balora_status cuda_gemm(backend_queue *queue, int transpose_a, int transpose_b, 
 
 /* --- gemm_bias --- */
 
-static balora_status multiply_bias(backend_queue *queue, const product *p, matrix_view bias) {
-    if (p->inner > 0 && p->a.dtype == p->b.dtype) {
-        library_gemm call = call_of(queue, p);
-        call.bias = view_data<float>(bias);
-        balora_status status = library_multiply(queue, &call);
-        if (status != BALORA_ERROR_UNSUPPORTED)
-            return status;
-    }
-    CUDA_TRY(multiply(queue, p));
-    return cuda_add_row(queue, p->c, bias);
-}
-
-/* BF16 results by way of panels in F32, so that they are rounded once: the library adds a bias of their own type only. */
-static balora_status multiply_bias_narrow(backend_queue *queue, const product *p, matrix_view bias) {
-    int64_t step = arith_min(p->c.rows, rows_of_panel(p->c.cols, PANEL_FLOATS));
-    void *scratch;
-    CUDA_TRY(scratch_reserve(queue, step * p->c.cols * (int64_t)sizeof(float), &scratch));
-    backend_buffer space = {static_cast<unsigned char *>(scratch), step * p->c.cols * (int64_t)sizeof(float)};
-    for (int64_t i = 0; i < p->c.rows; i += step) {
-        int64_t height = arith_min(step, p->c.rows - i);
-        product part = *p;
-        part.a =
-            p->transpose_a ? block_of(p->a, 0, p->inner, i, height) : block_of(p->a, i, height, 0, p->inner);
-        part.beta = 0;
-        part.c = {&space, 0, height, p->c.cols, p->c.cols, BALORA_F32, 0};
-        matrix_view out = block_of(p->c, i, height, 0, p->c.cols);
-        CUDA_TRY(multiply_bias(queue, &part, bias));
-        CUDA_TRY(p->beta == 0 ? cuda_copy(queue, out, part.c)
-                              : cuda_scale_add(queue, 1, part.c, p->beta, out));
-    }
-    return BALORA_OK;
-}
-
 balora_status cuda_gemm_bias(backend_queue *queue, int transpose_a, int transpose_b, double alpha,
                              matrix_view a, matrix_view b, double beta, matrix_view c, matrix_view bias) {
     product p = product_of(transpose_a, transpose_b, alpha, a, b, beta, c);
@@ -241,7 +255,7 @@ balora_status cuda_gemm_bias(backend_queue *queue, int transpose_a, int transpos
     CUDA_TRY(operand_check("gemm_bias", "bias", bias, 1, c.cols, IN_F32));
     if (c.rows == 0 || c.cols == 0)
         return BALORA_OK;
-    return c.dtype == BALORA_BF16 ? multiply_bias_narrow(queue, &p, bias) : multiply_bias(queue, &p, bias);
+    return c.dtype == BALORA_BF16 ? multiply_narrow(queue, &p, bias) : multiply_bias(queue, &p, bias, 0);
 }
 
 /* --- gemm_batched --- */
@@ -277,7 +291,8 @@ balora_status cuda_gemm_batched(backend_queue *queue, const gemm_batch *args) {
     product p = batch_product(args, 0);
     if (args->count == 0 || p.c.rows == 0 || p.c.cols == 0)
         return BALORA_OK;
-    if (p.inner > 0 && p.a.dtype == p.b.dtype) {
+    bool narrow = p.c.dtype == BALORA_BF16 && p.a.dtype != BALORA_BF16;
+    if (p.inner > 0 && p.a.dtype == p.b.dtype && !narrow) {
         library_gemm call = call_of(queue, &p);
         call.count = args->count;
         call.stride_a = args->stride_a;
