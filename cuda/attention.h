@@ -18,8 +18,8 @@ balora_status cudnn_attention_backward(backend_queue *queue, const attention_bac
 /* "9.12.0", or NULL where cuDNN is not there. */
 const char *cudnn_version(void);
 
-/* What cuDNN's part of the slots needs of a queue's scratch within these limits; 0 where it is not there. */
-int64_t cudnn_scratch_bytes(const backend_limits *limits);
+/* What cuDNN's part of the slots needs of a queue's scratch within these limits; 0 where it is not used. */
+int64_t cudnn_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 
 /* Give back a queue's handle and plans; also where there are none. */
 void cudnn_close(backend_queue *queue);

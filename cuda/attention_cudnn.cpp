@@ -94,8 +94,8 @@ using tensor = std::shared_ptr<Tensor_attributes>;
 /*
  * Deterministic gradients of packed sequences work from here on: 9.18 initializes the workspace of Hopper's backward
  * (NaN before: github.com/NVIDIA/TransformerEngine/issues/2186), 9.18.1 has a deterministic one for Blackwell. Older
- * faults lie behind it too: 9.10.0 and 9.10.1 (interface: sdpa_support_surface.h), head sizes above 128 on Hopper from
- * 9.11 to before 9.13 (interface's notes on 1.14.1), sliding windows in 9.14.0.
+ * faults lie behind it too: 9.10.0 and 9.10.1, sliding windows in 9.14.0 (the interface's sdpa_support_surface.h), some
+ * large head sizes on Hopper from 9.11 until 9.13 (its notes on 1.14.1).
  */
 const size_t OLDEST_CUDNN = 91801;
 const size_t ORDERED_CUDNN = 92500; /* has an ordered sum of query gradients on Hopper */
@@ -191,13 +191,19 @@ static bool is_same_place(matrix_view a, matrix_view b) {
     return a.buffer == b.buffer && a.offset == b.offset;
 }
 
-/* Engines without atomic sums in packed gradients exist for Hopper and data center Blackwell only. */
+static bool is_hopper(const backend_queue *queue) {
+    return queue->device->major == 9;
+}
+
+/* Deterministic gradients of packed sequences exist for Hopper and data center Blackwell only. */
+static bool is_known_device(const backend_queue *queue) {
+    return the_library().version != 0 && (is_hopper(queue) || queue->device->major == 10);
+}
+
 static bool is_within_reach(const backend_queue *queue, const attention_call *call) {
     const attention_shape *shape = call->shape;
-    if (the_library().version == 0 || (queue->device->major != 9 && queue->device->major != 10))
-        return false;
-    if (shape->soft_cap > 0 || shape->head_dim % 8 != 0 || shape->head_dim > 256 || shape->sequences == 0 ||
-        call->operands[Q].rows == 0)
+    if (!is_known_device(queue) || shape->soft_cap > 0 || shape->head_dim % 8 != 0 || shape->head_dim > 256 ||
+        shape->sequences == 0 || call->operands[Q].rows == 0)
         return false;
     /* cuDNN does not say that a result may take an operand's place. */
     if (is_same_place(call->operands[OUT], call->operands[Q]) ||
@@ -230,12 +236,13 @@ static int64_t padded_rows_most(int64_t tokens) {
     return PADDING_MOST * tokens + PADDING_SLACK;
 }
 
-int64_t cudnn_scratch_bytes(const backend_limits *limits) {
-    if (the_library().version == 0 || limits->tokens == 0 || limits->heads == 0)
+int64_t cudnn_scratch_bytes(const backend_queue *queue, const backend_limits *limits) {
+    if (!is_known_device(queue) || limits->tokens == 0 || limits->heads == 0)
         return 0;
     int64_t longest = round_up(limits->sequence_length, 128, true), rows = padded_rows_most(limits->tokens);
-    int64_t bytes = arith_max(workspace_bytes(rows, limits->heads, limits->head_dim, longest, true),
-                              workspace_bytes(rows, limits->heads, limits->head_dim, longest, false));
+    int64_t bytes = workspace_bytes(rows, limits->heads, limits->head_dim, longest, false);
+    if (is_hopper(queue))
+        bytes = arith_max(bytes, workspace_bytes(rows, limits->heads, limits->head_dim, longest, true));
     return arith_min(bytes, WORKSPACE_MOST) + (OPERANDS * 8 + 4) * 2 * limits->tokens + WORKSPACE_SLACK;
 }
 
@@ -247,12 +254,11 @@ static bool choose_kind(const backend_queue *queue, const attention_call *call, 
     int64_t rows = key->sequences * key->longest;
     if (rows > padded_rows_most(call->operands[Q].rows))
         return false;
-    bool hopper = queue->device->major == 9;
     key->kind = BACKWARD;
-    if (workspace_bytes(rows, key->heads, key->head_dim, key->longest, hopper) <= WORKSPACE_MOST)
+    if (workspace_bytes(rows, key->heads, key->head_dim, key->longest, is_hopper(queue)) <= WORKSPACE_MOST)
         return true;
     key->kind = BACKWARD_ORDERED;
-    return hopper && the_library().version >= ORDERED_CUDNN &&
+    return is_hopper(queue) && the_library().version >= ORDERED_CUDNN &&
            workspace_bytes(rows, key->heads, key->head_dim, key->longest, false) <= WORKSPACE_MOST;
 }
 
@@ -407,7 +413,7 @@ static cudnnHandle_t open_handle(const backend_queue *queue) noexcept {
         if (fe::detail::set_stream(handle, queue->stream) == CUDNN_STATUS_SUCCESS)
             return handle;
         fe::detail::destroy_handle(handle);
-    } catch (...) {
+    } catch (...) { /* as where it fails */
     }
     return nullptr;
 }

@@ -184,7 +184,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[M][N][4], const bf16
     int lane = (int)threadIdx.x % 32;
     a += lane % 16 * ld + lane / 16 * 8;
     b += (lane / 16 * 8 + lane % 8) * ld + lane / 8 % 2 * 8;
-#pragma unroll 2 /* more would only be loads that wait in registers */
+#pragma unroll 4
     for (int k = 0; k < K; k += 16) {
         unsigned left[M][4];
 #pragma unroll

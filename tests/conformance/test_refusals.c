@@ -143,6 +143,12 @@ static void refuse_batches(bench *b) {
     bad[6].c = as_shape(half, 2, 5);
     for (int64_t i = 0; i < COUNT_OF(bad); i++)
         CALL_FAILS(b, gemm_batched, b->queue, &bad[i]);
+    if (b->ops->gemm_bias != NULL) {
+        matrix_view bias = operand_random(b, "bias", BALORA_F32, 1, 5, 1.0)->view;
+        CALL_FAILS(b, gemm_bias, b->queue, 0, 0, 1.0, left, right, 0.0, out, as_shape(bias, 1, 4));
+        CALL_FAILS(b, gemm_bias, b->queue, 0, 0, 1.0, left, right, 0.0, out, as_type(bias, BALORA_I32));
+        CALL_FAILS(b, gemm_bias, b->queue, 0, 1, 1.0, left, right, 0.0, out, bias);
+    }
     case_end(b);
 }
 

@@ -427,7 +427,7 @@ static void close_fresh(bench *b, bench *fresh) {
 }
 
 void test_steady_same_bits(bench *b) {
-    enum { ROUNDS = 3 };
+    enum { ROUNDS = 2 };
     bench fresh;
     if (!open_fresh(b, &fresh))
         return;
