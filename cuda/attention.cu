@@ -1,4 +1,4 @@
-/* The attention slots: checks, the choice of an engine, and what both kinds of own kernels need of the host. */
+/* The attention slots: checks, the choice of an engine, and the host's part of the own kernels. */
 #include <stdio.h>
 
 #include "attention.h"
@@ -31,7 +31,8 @@ int64_t attention_scratch_bytes(const backend_queue *, const backend_limits *lim
 
 /* --- checks --- */
 
-/* The operands that both directions read. What stands in `offsets` is known to the device only: kernels look there. */
+/* The operands that both directions read. What stands in `offsets` is known to the device only: kernels look
+ * there. */
 static balora_status check_shape(const char *slot, const attention_shape *shape, matrix_view offsets,
                                  matrix_view q, matrix_view k, matrix_view v) {
     if (shape->heads < 1 || shape->key_heads < 1 || shape->heads % shape->key_heads != 0 ||

@@ -179,12 +179,12 @@ const char *cudnn_version(void) {
 
 /* --- what cuDNN is asked --- */
 
-/* Powers of two, or with `half` those and the numbers halfway between. */
-static int64_t round_up(int64_t count, int64_t least, bool half) {
+/* Powers of two, or with `halfway` those and the numbers halfway between. */
+static int64_t round_up(int64_t count, int64_t least, bool halfway) {
     int64_t size = least;
     while (size < count)
         size *= 2;
-    return half && size > 2 * least && size / 4 * 3 >= count ? size / 4 * 3 : size;
+    return halfway && size > 2 * least && size / 4 * 3 >= count ? size / 4 * 3 : size;
 }
 
 static bool is_same_place(matrix_view a, matrix_view b) {

@@ -1,15 +1,16 @@
 /*
- * Attention in F32 arithmetic, tile by tile with a running softmax (Dao et al., "FlashAttention", 2022): scores exist
- * for one tile only. Operands are widened as they come into shared memory.
+ * Attention in F32 arithmetic, tile by tile with a running softmax (Dao et al., "FlashAttention", 2022):
+ * scores exist for one tile only. Operands are widened as they come into shared memory.
  *
- * The block's 128 threads are 16 rows of 8: a thread has rows `row + 16 i` of a product and the columns `column + 8 j`
- * of scores, or 4 column + {0..3} + 32 c of results. The 8 threads of a row are neighbours in a warp, so that what a row
- * needs of itself passes between lanes, and a warp reads back only weights that it wrote.
+ * The block's 128 threads are 16 rows of 8: a thread has rows `row + 16 i` of a product and the columns
+ * `column + 8 j` of scores, or 4 column + {0..3} + 32 c of results. The 8 threads of a row are neighbours in
+ * a warp, so that what a row needs of itself passes between lanes, and a warp reads back only weights that it
+ * wrote.
  *
  * Backward, with P the softmax weights, recomputed from the saved log-sum-exp, and D_i = out_i . dout_i:
  *   dV = P^T dO,   dS = P (dO V^T - D) c'(S),   dK = scale dS^T Q,   dQ = scale dS K;
- * one kernel sums over queries for a tile of keys, a second one over keys for a tile of queries: each number has one
- * writer and one order of summation.
+ * one kernel sums over queries for a tile of keys, a second one over keys for a tile of queries: each number
+ * has one writer and one order of summation.
  */
 #include "attention_tile.cuh"
 
@@ -71,8 +72,8 @@ static __device__ __forceinline__ int dot_depth(int head_dim) {
 }
 
 /*
- * products[i][j] = a[row + 16 i] . b[column + 8 j] over `depth` columns, a multiple of DOT_PIECE. Summed in pieces: large
- * scores keep more of their digits for one addition in 16.
+ * products[i][j] = a[row + 16 i] . b[column + 8 j] over `depth` columns, a multiple of DOT_PIECE. Summed in
+ * pieces: large scores keep more of their digits for one addition in 16.
  */
 template <int DIM, int R, int C>
 __device__ __forceinline__ void dot_rows(float (&products)[R][C], const float *a, const float *b, int depth) {
@@ -180,7 +181,7 @@ __device__ __forceinline__ void finish_scores(float (&scores)[R][C], const atten
         }
 }
 
-/* Scores become weights relative to the row's highest score so far; `total` is this lane's part of their sum. */
+/* Scores become weights relative to the row's highest score so far; `total` is the lane's part of their sum. */
 template <int R, int C, int D>
 __device__ __forceinline__ void soften(float (&scores)[R][C], float (&highest)[R], float (&total)[R],
                                        float (&sums)[R][D][4]) {
@@ -269,7 +270,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
 
 /* --- backward --- */
 
-/* The softmax weight of a pair, and the gradient of its product before the scale; both 0 where `seen` is not. */
+/* The softmax weight of a pair, and the gradient of its product before the scale; 0 where unseen. */
 struct pair_gradient {
     float weight, slope;
 };
@@ -353,8 +354,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     store_rows(token_at(x.dv, row, key_head, dim), x.dv.ld, dv, there, sizes);
 }
 
-/* dq of a tile of queries: rows of the products are queries, columns are keys. Its rows of dout are read before dq,
- * which may be the same, is written. */
+/* dq of a tile of queries: rows of the products are queries, columns are keys. Its rows of dout are read
+ * before dq, which may be the same, is written. */
 template <typename T, int DIM, int R, int C>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     fma_backward_queries(attention_sizes sizes, backward_operands<T> x) {

@@ -1,17 +1,18 @@
 /*
- * Attention of BF16 operands on tensor cores, tile by tile with a running softmax (Dao, "FlashAttention-2", 2023).
+ * Attention of BF16 operands on tensor cores, tile by tile with a running softmax (Dao, "FlashAttention-2",
+ * 2023).
  *
- * The block's 4 warps share the streamed tile, 2 stages of which are in flight, and each has rows of the standing tile
- * for itself: 16 M queries, or 16 keys where keys stand. A product of those rows with the streamed tile stays in the
- * warp's registers, is softened there and, rounded to bf16, becomes the left operand of the next product. Formulas of
- * the backward: attention_fma.cu. Where keys stand the products are transposed, S^T = K Q^T and dP^T = V dO^T, for that
- * very reason.
+ * The block's 4 warps share the streamed tile, 2 stages of which are in flight, and each has rows of the
+ * standing tile for itself: 16 M queries, or 16 keys where keys stand. A product of those rows with the
+ * streamed tile stays in the warp's registers, is softened there and, rounded to bf16, becomes the left
+ * operand of the next product. Formulas of the backward: attention_fma.cu. Where keys stand the products are
+ * transposed, S^T = K Q^T and dP^T = V dO^T, for that very reason.
  */
 #include "attention_tile.cuh"
 #include "mma.cuh"
 
-/* Of shared tiles: rows are 16 bytes apart modulo 128 (80 for 32 and 96 columns), so that the 8 rows of a matrix lie in
- * different banks. */
+/* Of shared tiles: rows are 16 bytes apart modulo 128 (80 for 32 and 96 columns), so that the 8 rows of a
+ * matrix lie in different banks. */
 template <int DIM> constexpr int TILE_LD = DIM + 8;
 
 /* --- tiles --- */
@@ -19,8 +20,8 @@ template <int DIM> constexpr int TILE_LD = DIM + 8;
 /* Threads of a row in 16-byte accesses to a tile: a power of two, so that a thread stays in its column. */
 template <int DIM> constexpr int ROW_LANES = DIM <= 32 ? 4 : DIM <= 64 ? 8 : DIM <= 128 ? 16 : 32;
 
-/* Ask for rows [0, there) of a head as [ROWS][TILE_LD], zeros below and beside; it is there after copy_wait and a
- * barrier. */
+/* Ask for rows [0, there) of a head as [ROWS][TILE_LD], zeros below and beside; it is there after copy_wait
+ * and a barrier. */
 template <int DIM, int ROWS>
 __device__ __forceinline__ void ask_tile(bf16 *to, const bf16 *from, int64_t ld, int there,
                                          const attention_sizes &sizes) {
@@ -151,7 +152,7 @@ static __device__ __forceinline__ score_kind kind_of(const attention_sizes &size
 
 /* --- forward --- */
 
-/* Scores become weights relative to the row's highest score so far; `total` is this lane's part of their sum. */
+/* Scores become weights relative to the row's highest score so far; `total` is the lane's part of their sum. */
 template <int M, int N, int D>
 __device__ __forceinline__ void soften(float (&scores)[M][N][4], float (&highest)[M][2], float (&total)[M][2],
                                        float (&sums)[M][D][4]) {
@@ -351,8 +352,8 @@ __device__ __forceinline__ void ask_queries(query_stage<DIM, QUERIES> *stage, co
 }
 
 /*
- * dk and dv of a tile of keys. SPLIT warps share 16 keys, each with its part of the columns of dk and dv, where a
- * warp's registers cannot hold them all; each then computes the weights for itself.
+ * dk and dv of a tile of keys. SPLIT warps share 16 keys, each with its part of the columns of dk and dv,
+ * where a warp's registers cannot hold them all; each then computes the weights for itself.
  */
 template <int DIM, int SPLIT, int QUERIES>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)

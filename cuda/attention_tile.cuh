@@ -73,9 +73,10 @@ static inline int64_t tiles_at_most(int64_t tokens, int64_t sequences, int64_t r
 }
 
 /*
- * The tile number `wanted` of all sequences' tiles. Tiles of queries are counted from a sequence's end and tiles of keys
- * from its begin: those see or are seen by the most, and long work should not begin last. Every warp of the block finds
- * the place for itself, and reads all offsets on the way, so that wrong ones are seen by every block.
+ * The tile number `wanted` of all sequences' tiles. Tiles of queries are counted from a sequence's end and
+ * tiles of keys from its begin: those see or are seen by the most, and long work should not begin last. Every
+ * warp of the block finds the place for itself, and reads all offsets on the way, so that wrong ones are seen
+ * by every block.
  */
 template <bool FROM_END>
 __device__ __forceinline__ tile_place find_tile(const attention_sizes &sizes, int rows, int wanted) {
@@ -149,7 +150,7 @@ static __device__ __forceinline__ int end_query(int key, int window, int length)
 
 /* --- scores --- */
 
-/* c(x) = cap tanh(x / cap) and its derivative 1 / cosh^2(x / cap), which keeps its digits where tanh is near 1. */
+/* c(x) = cap tanh(x / cap) and its derivative 1 / cosh^2(x / cap), which 1 - tanh^2 would lose near 1. */
 struct capped_score {
     float value, slope;
 };

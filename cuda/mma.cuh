@@ -1,16 +1,17 @@
 /*
- * What a warp asks of the tensor cores and of the copy engine of shared memory: mma.sync.m16n8k16 on bf16 with F32
- * sums, ldmatrix, cp.async (PTX ISA, "Matrix multiply-accumulate operation using mma instruction", "ldmatrix",
- * "cp.async"; sm_80 and later). Each has a scalar twin that follows the ISA's layouts lane by lane.
+ * What a warp asks of the tensor cores and of the copy engine of shared memory: mma.sync.m16n8k16 on bf16
+ * with F32 sums, ldmatrix, cp.async (PTX ISA, "Matrix multiply-accumulate operation using mma instruction",
+ * "ldmatrix", "cp.async"; sm_80 and later). Each has a scalar twin that follows the ISA's layouts lane by
+ * lane.
  *
- * Fragments, with groupID = lane / 4 and threadID_in_group = lane % 4; a register holds two neighbours, the lower index
- * in its low half:
+ * Fragments, with groupID = lane / 4 and threadID_in_group = lane % 4; a register holds two neighbours, the
+ * lower index in its low half:
  *   A [16, 16]: registers {a0,a1} {a2,a3} {a4,a5} {a6,a7}; row groupID (+ 8 in registers 1 and 3), columns
  *               2 threadID_in_group + {0, 1} (+ 8 in registers 2 and 3)
  *   B [16, 8]:  registers {b0,b1} {b2,b3}; rows 2 threadID_in_group + {0, 1} (+ 8 in register 1), column groupID
  *   C [16, 8]:  c0..c3; row groupID (+ 8 for c2, c3), columns 2 threadID_in_group + {0, 1}
- * So two C tiles beside each other, rounded to bf16, are the registers of an A: a first product's result is a second
- * one's operand without leaving its lanes.
+ * So two C tiles beside each other, rounded to bf16, are the registers of an A: a first product's result is a
+ * second one's operand without leaving its lanes.
  */
 #ifndef CUDA_MMA_CUH
 #define CUDA_MMA_CUH
@@ -121,8 +122,8 @@ static __device__ __forceinline__ void multiply_add(float (&c)[4], const unsigne
 }
 
 /*
- * Four 8 x 8 matrices of shared memory; `row` of lane 8 i + r is the address of row r of matrix i, on 16 bytes.
- * Register i of a lane then holds matrix i's row groupID, columns 2 threadID_in_group + {0, 1}.
+ * Four 8 x 8 matrices of shared memory; `row` of lane 8 i + r is the address of row r of matrix i, on 16
+ * bytes. Register i of a lane then holds matrix i's row groupID, columns 2 threadID_in_group + {0, 1}.
  */
 static __device__ __forceinline__ void load_matrices(unsigned (&out)[4], const bf16 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -139,8 +140,8 @@ static __device__ __forceinline__ void load_matrices_transposed(unsigned (&out)[
                  : "memory");
 }
 
-/* BYTES (4 or 16) from device to shared memory, both aligned to BYTES; zeros where not `wanted`. They are there for the
- * thread that asked after its copy_wait, for others after a barrier that follows. */
+/* BYTES (4 or 16) from device to shared memory, both aligned to BYTES; zeros where not `wanted`. They are
+ * there for the thread that asked after its copy_wait, for others after a barrier that follows. */
 template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const void *from, bool wanted) {
     int bytes = wanted ? BYTES : 0;
     if constexpr (BYTES == 16)
@@ -176,8 +177,8 @@ static __device__ __forceinline__ float exp2_fast(float x) {
 /* --- products of a warp --- */
 
 /*
- * sums += a b^T for a [16 M, K] and b [8 N, K] in shared memory, rows `ld` elements apart: C tile [m][n] of `sums`
- * covers rows 16 m and columns 8 n.
+ * sums += a b^T for a [16 M, K] and b [8 N, K] in shared memory, rows `ld` elements apart: C tile [m][n] of
+ * `sums` covers rows 16 m and columns 8 n.
  */
 template <int M, int N, int K>
 __device__ __forceinline__ void multiply_rows(float (&sums)[M][N][4], const bf16 *a, const bf16 *b, int ld) {

@@ -2,17 +2,9 @@
 #include "internal.h"
 #include "slots.h"
 
-static const backend_ops table = {.magic = BACKEND_MAGIC,
-                                  .abi_major = BACKEND_ABI_MAJOR,
-                                  .abi_minor = BACKEND_ABI_MINOR,
-                                  .reserved = 0,
-                                  .struct_size = sizeof(backend_ops),
-                                  .name = "cuda",
-
 #define CUDA_ENTER_SLOT(slot) .slot = cuda_##slot,
-                                  BACKEND_SLOTS(CUDA_ENTER_SLOT, CUDA_ENTER_SLOT)
+static const backend_ops table = {BACKEND_HEADER("cuda") BACKEND_SLOTS(CUDA_ENTER_SLOT, CUDA_ENTER_SLOT)};
 #undef CUDA_ENTER_SLOT
-};
 
 static bool is_known(const backend_host *host) {
     return host != nullptr && host->magic == BACKEND_MAGIC && host->abi_major == BACKEND_ABI_MAJOR &&

@@ -210,8 +210,8 @@ static balora_status multiply_narrow(backend_queue *queue, const product *p, mat
     for (int64_t i = 0; i < p->c.rows; i += step) {
         int64_t height = arith_min(step, p->c.rows - i);
         int64_t more = is_half(p->a) || is_half(p->b) ? PANEL_FLOATS * (int64_t)sizeof(float) + 512 : 0;
-        void *
-            scratch; /* with the operands' panels behind it, so that it does not move while they are asked for */
+        /* With the operands' panels behind it, so that it does not move while they are asked for. */
+        void *scratch;
         CUDA_TRY(scratch_reserve(queue, bytes + more, &scratch));
         backend_buffer space = {static_cast<unsigned char *>(scratch), bytes};
         product part = *p;

@@ -1,4 +1,5 @@
 /* Factorizations by cuSOLVER, which reads columns where we have rows: each works on the transposed matrix. */
+#include "eigen.h"
 #include "libraries.h"
 #include "library_handles.h"
 
@@ -83,19 +84,23 @@ static balora_status provide(backend_queue *queue, size_t device_bytes, size_t h
     return BALORA_OK;
 }
 
-static balora_status provide_eigh(backend_queue *queue, int64_t n, void *a, int64_t ld, double *values) {
+/* Only sizes are asked for; addresses of device memory stand for the matrices. */
+static balora_status eigh_sizes(backend_queue *queue, int64_t n, int64_t ld, size_t *device_bytes,
+                                size_t *host_bytes) {
     cuda_libraries *own = queue->libraries;
-    size_t device_bytes = 0, host_bytes = 0;
-    SOLVER_TRY(queue, "an eigenvalue problem",
-               cusolverDnXsyevd_bufferSize(own->solver, own->solver_params, CUSOLVER_EIG_MODE_VECTOR,
-                                           CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F, a, ld, CUDA_R_64F, values,
-                                           CUDA_R_64F, &device_bytes, &host_bytes));
-    return provide(queue, device_bytes, host_bytes);
+    CUDA_TRY(solver_check(queue, "an eigenvalue problem",
+                          cusolverDnXsyevd_bufferSize(own->solver, own->solver_params,
+                                                      CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n,
+                                                      CUDA_R_64F, own->workspace, ld, CUDA_R_64F,
+                                                      own->workspace, CUDA_R_64F, device_bytes, host_bytes)));
+    return provide(queue, *device_bytes, *host_bytes);
 }
 
 balora_status libraries_prepare(backend_queue *queue, const backend_limits *limits) {
-    int64_t n = limits->eigh_size;
-    return n > 0 ? provide_eigh(queue, n, nullptr, n, nullptr) : BALORA_OK;
+    size_t device_bytes = 0, host_bytes = 0;
+    int64_t count = limits->eigh_count > 0 ? limits->eigh_count : limits->eigh_size;
+    int64_t n = eigh_library_size(queue, limits->eigh_size, count);
+    return n > 0 ? eigh_sizes(queue, n, n, &device_bytes, &host_bytes) : BALORA_OK;
 }
 
 /* Of the solver's workspace, which begins with `front` bytes of the caller's. */
@@ -121,16 +126,14 @@ balora_status library_cholesky(backend_queue *queue, library_matrix a, int32_t *
 }
 
 balora_status library_eigh(backend_queue *queue, library_matrix a, double *values, int32_t *info) {
-    const char *what = "an eigenvalue problem";
     cuda_libraries *own = queue->libraries;
-    CUDA_TRY(provide_eigh(queue, a.rows, a.data, a.ld, values));
-    /* The sizes that were asked for may be less than what there is: the library takes what it is given. */
-    return solver_check(queue, what,
+    size_t device_bytes = 0, host_bytes = 0;
+    CUDA_TRY(eigh_sizes(queue, a.rows, a.ld, &device_bytes, &host_bytes));
+    return solver_check(queue, "an eigenvalue problem",
                         cusolverDnXsyevd(own->solver, own->solver_params, CUSOLVER_EIG_MODE_VECTOR,
                                          CUBLAS_FILL_MODE_LOWER, a.rows, CUDA_R_64F, a.data, a.ld, CUDA_R_64F,
-                                         values, CUDA_R_64F, own->solver_device,
-                                         (size_t)own->solver_device_bytes, own->solver_host,
-                                         (size_t)own->solver_host_bytes, info));
+                                         values, CUDA_R_64F, own->solver_device, device_bytes,
+                                         own->solver_host, host_bytes, info));
 }
 
 /* The reflections of geqrf, turned into the matrix by orgqr, which has 32-bit sizes only. */
@@ -160,11 +163,13 @@ static balora_status form_q(backend_queue *queue, library_matrix x, const void *
 
 static balora_status form_q_bytes(backend_queue *queue, library_matrix x, size_t *out) {
     int rows = (int)x.cols, cols = (int)x.rows, ld = (int)x.ld, size = 0;
-    cusolverStatus_t status =
-        x.dtype == BALORA_F64 ? cusolverDnDorgqr_bufferSize(queue->libraries->solver, rows, cols, cols,
-                                                            static_cast<double *>(x.data), ld, nullptr, &size)
-                              : cusolverDnSorgqr_bufferSize(queue->libraries->solver, rows, cols, cols,
-                                                            static_cast<float *>(x.data), ld, nullptr, &size);
+    cusolverStatus_t status = x.dtype == BALORA_F64
+                                  ? cusolverDnDorgqr_bufferSize(queue->libraries->solver, rows, cols, cols,
+                                                                static_cast<double *>(x.data), ld,
+                                                                static_cast<const double *>(x.data), &size)
+                                  : cusolverDnSorgqr_bufferSize(queue->libraries->solver, rows, cols, cols,
+                                                                static_cast<float *>(x.data), ld,
+                                                                static_cast<const float *>(x.data), &size);
     *out = (size_t)size * (size_t)element_size(x.dtype);
     return solver_check(queue, "an orthonormal basis", status);
 }
@@ -181,7 +186,7 @@ balora_status library_householder_rows(backend_queue *queue, library_matrix x, i
     size_t front = (size_t)arith_divide_up(x.rows * element_size(x.dtype), 256) * 256; /* tau */
     SOLVER_TRY(queue, what,
                cusolverDnXgeqrf_bufferSize(own->solver, own->solver_params, x.cols, x.rows, type, x.data,
-                                           x.ld, type, nullptr, type, &device_bytes, &host_bytes));
+                                           x.ld, type, x.data, type, &device_bytes, &host_bytes));
     CUDA_TRY(form_q_bytes(queue, x, &q_bytes));
     CUDA_TRY(provide(queue, front + (device_bytes > q_bytes ? device_bytes : q_bytes), host_bytes));
     SOLVER_TRY(queue, what,

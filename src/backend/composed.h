@@ -5,8 +5,8 @@
 #include "backend/ops.h"
 
 /* ops->gemm_bias, or gemm and add_row. */
-balora_status composed_gemm_bias(const backend_ops *ops, backend_queue *queue, int transpose_a, int transpose_b,
-                                 double alpha, matrix_view a, matrix_view b, double beta, matrix_view c,
-                                 matrix_view bias);
+balora_status composed_gemm_bias(const backend_ops *ops, backend_queue *queue, int transpose_a,
+                                 int transpose_b, double alpha, matrix_view a, matrix_view b, double beta,
+                                 matrix_view c, matrix_view bias);
 
 #endif

@@ -73,6 +73,11 @@
     REQUIRED(layer_norm_backward)                                                                            \
     REQUIRED(covariance)
 
+/* What a table begins with. */
+#define BACKEND_HEADER(backend_name)                                                                         \
+    .magic = BACKEND_MAGIC, .abi_major = BACKEND_ABI_MAJOR, .abi_minor = BACKEND_ABI_MINOR, .reserved = 0,   \
+    .struct_size = sizeof(backend_ops), .name = (backend_name),
+
 #define BACKEND_SLOT_ONE(name)  +1
 #define BACKEND_SLOT_NONE(name) /* for a table that leaves its optional slots out */
 

@@ -65,7 +65,9 @@ typedef struct bench {
     int array_count;
 
     uint64_t draws; /* random numbers drawn so far */
-    int failures;   /* of the test at hand */
+    uint64_t pair;  /* the pair of draws that `normals` holds, from 1 */
+    double normals[2];
+    int failures; /* of the test at hand */
 } bench;
 
 /* Whether the device takes BF16 activations. */

@@ -9,7 +9,7 @@ typedef struct query {
     int64_t row, head, key_head;
     int64_t first, last; /* keys seen, both included */
     double logsumexp;
-    double sharpness; /* 1 + the largest |score| before the cap */
+    double sharpness; /* 1 + the largest score before the cap, as its rounding errors see it */
     double *p;        /* [last - first + 1] */
     double *bend;     /* the cap's slope at each score, 1 without one */
 } query;
@@ -38,11 +38,15 @@ static void attend(const reference_attention *problem, query *one) {
     double largest = -INFINITY, sum = 0.0, largest_absolute = 0.0;
     for (int64_t j = one->first; j <= one->last; j++) {
         const double *k = problem->k + key_at(shape, j, one->key_head);
-        double score = 0.0;
-        for (int64_t c = 0; c < shape->head_dim; c++)
+        double score = 0.0, squares = 0.0;
+        for (int64_t c = 0; c < shape->head_dim; c++) {
             score += q[c] * k[c];
+            squares += q[c] * k[c] * q[c] * k[c];
+        }
         score *= (double)shape->scale;
-        largest_absolute = fmax(largest_absolute, fabs(score));
+        /* A small score of large products is no better than they are. */
+        largest_absolute =
+            fmax(largest_absolute, fmax(fabs(score), sqrt(squares) * fabs((double)shape->scale)));
         one->bend[j - one->first] = 1.0;
         if (shape->soft_cap > 0.0F) {
             double t = tanh(score / (double)shape->soft_cap);

@@ -17,6 +17,8 @@
 #define LOGITS         1e-4 /* of the largest logit */
 #define SAME           1e-5 /* the library against itself in F32 */
 #define ROUNDED_MODEL  2e-2 /* a merged model in 16 bits */
+#define ROUNDED_DELTA  0.1  /* after steps with BF16 activations: AdamW divides each gradient by its own size, so that
+                               the rounding of a small one moves its factor as far as a large gradient does */
 
 typedef struct oracle_case {
     oracle_run run;
@@ -178,7 +180,8 @@ static double compare_delta(const oracle_case *self, const char *tensor) {
     double *found = oracle_saved_delta(&self->run, "adapter", module, &found_count);
     assert_int_equal(found_count, count);
     double distance = oracle_distance(found, expected, count) / oracle_norm(expected, count);
-    if (!(distance <= allowed(self, RESULT)))
+    bool rounded = self->run.model->activation_dtype == BALORA_BF16;
+    if (!(distance <= (rounded ? ROUNDED_DELTA : RESULT)))
         fail_msg("%s: s (B A - B0 A0) differs from the expected one by %.2e of its norm", module, distance);
     free(expected);
     free(found);
