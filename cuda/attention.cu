@@ -25,8 +25,9 @@ const char *attention_engine(void) {
     return name.text;
 }
 
-int64_t attention_scratch_bytes(const backend_queue *, const backend_limits *limits) {
-    return limits->tokens * limits->heads * (int64_t)sizeof(float);
+int64_t attention_scratch_bytes(const backend_queue *queue, const backend_limits *limits) {
+    return arith_max(limits->tokens * limits->heads * (int64_t)sizeof(float),
+                     cudnn_scratch_bytes(queue, limits));
 }
 
 /* --- checks --- */

@@ -9,6 +9,10 @@ balora_status cudnn_attention_backward(backend_queue *, const attention_backward
     return BALORA_ERROR_UNSUPPORTED;
 }
 
+int64_t cudnn_scratch_bytes(const backend_queue *, const backend_limits *) {
+    return 0;
+}
+
 const char *cudnn_version(void) {
     return nullptr;
 }

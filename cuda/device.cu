@@ -51,7 +51,7 @@ static balora_status open_parts(backend_device *device) {
     cudaDeviceProp properties;
     CUDA_TRY(cuda_check(device, "cudaSetDevice", cudaSetDevice(device->index)));
     CUDA_TRY(cuda_check(device, "reading its properties", cudaGetDeviceProperties(&properties, device->index)));
-    snprintf(device->name, sizeof device->name, "%s", properties.name);
+    snprintf(device->name, sizeof device->name, "%.95s", properties.name);
     device->major = properties.major;
     device->minor = properties.minor;
     device->multiprocessors = properties.multiProcessorCount;

@@ -2,8 +2,8 @@
 #include "norm_rows.cuh"
 #include "slots.h"
 
-/* Mean and inverse deviation of a row, in every thread of the team. Squares are of the distances from the mean: their
- * difference from the mean's square would have no digits left where rows lie far from 0. */
+/* Mean and inverse deviation of a row, in every thread of the team. Squares are of the distances from the
+ * mean: their difference from the mean's square would have no digits left where rows lie far from 0. */
 template <bool VECTOR, typename X>
 __device__ __forceinline__ row_moments moments_of_row(const row_team &team, const X *row, int64_t cols,
                                                       float epsilon, double *pieces) {
@@ -80,8 +80,8 @@ balora_status cuda_layer_norm(backend_queue *queue, matrix_view x, matrix_view w
     });
 }
 
-/* With g = dy weight and n = (x - mean) inverse:  dx += (g - mean(g) - n mean(g n)) inverse.  `moments` nullptr: not
- * wanted. */
+/* With g = dy weight and n = (x - mean) inverse: dx += (g - mean(g) - n mean(g n)) inverse. `moments`
+ * nullptr: not wanted. */
 template <bool VECTOR, typename X, typename DY, typename DX>
 static __global__ void __launch_bounds__(NORM_THREADS)
     layer_rows_backward(const X *x, int64_t x_ld, const float *weight, float epsilon, const DY *dy,

@@ -1,6 +1,6 @@
 /*
- * One row of the loss head by one block: sums over the row, the top K, terms, then the gradient. The row is read twice
- * and written once.
+ * One row of the loss head by one block: sums over the row, the top K, terms, then the gradient. The row is
+ * read twice and written once.
  */
 #ifndef CUDA_LOSS_ROW_CUH
 #define CUDA_LOSS_ROW_CUH
@@ -40,8 +40,8 @@ struct loss_memory {
 };
 
 /*
- * KL(p || q) as the sum of p (e^t - 1 - t), t = ln q - ln p: no term is negative, none cancels, and an error in a
- * log-sum-exp enters by its square only.
+ * KL(p || q) as the sum of p (e^t - 1 - t), t = ln q - ln p: no term is negative, none cancels, and an error
+ * in a log-sum-exp enters by its square only.
  */
 static __device__ __forceinline__ float divergence_term(float p, float q, float t) {
     float series = fmaf(t, 1.0f / 8, 1.0f);
@@ -77,8 +77,8 @@ __device__ __forceinline__ float slope_of(const row_pass &pass, float x, float y
     return slope;
 }
 
-/* Write the gradient, where it is wanted, and return this thread's part of the divergence. Every element is read and
- * written by one thread, since the gradient may take the place of the logits. */
+/* Write the gradient, where it is wanted, and return this thread's part of the divergence. Every element is
+ * read and written by one thread, since the gradient may take the place of the logits. */
 template <row_kind KIND, bool VECTOR, typename T>
 __device__ __forceinline__ double write_slopes(const row_pass pass, const float *row, const float *teacher,
                                                T *gradient, uint32_t count) {
@@ -98,8 +98,8 @@ __device__ __forceinline__ double write_slopes(const row_pass pass, const float 
     return total;
 }
 
-/* The gradient anew where the target or the `ranked` logits of the top add to it, from the logits as they were: in BF16
- * it is rounded once. */
+/* The gradient anew where the target or the `ranked` logits of the top add to it, from the logits as they
+ * were: in BF16 it is rounded once. */
 template <row_kind KIND, typename T>
 __device__ __forceinline__ void finish_slopes(const loss_chunk<T> &chunk, const loss_memory &memory,
                                               unsigned ranked, const float *teacher, T *gradient) {
@@ -117,8 +117,8 @@ __device__ __forceinline__ void finish_slopes(const loss_chunk<T> &chunk, const 
     }
 }
 
-/* By one thread: the factors of task and consistency, and the task's two terms. A target that is no column leaves NaN
- * in them and in the gradient. */
+/* By one thread: the factors of task and consistency, and the task's two terms. A target that is no column
+ * leaves NaN in them and in the gradient. */
 template <typename T>
 __device__ void prepare_pass(const loss_chunk<T> &chunk, const row_sums &sums, const float *row,
                              int32_t target, bool consistent, double *terms, row_pass *pass) {

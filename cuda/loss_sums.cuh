@@ -1,8 +1,9 @@
 /*
  * A row of logits read once by a block: the largest, and sums of exponentials relative to it.
  *
- * Each thread keeps sums relative to the largest logit that it has met and scales them down when it meets a larger
- * one. Sums run in F32 over a group and are carried in F64, so that a row of 150,000 logits is as exact as one of 100.
+ * Each thread keeps sums relative to the largest logit that it has met and scales them down when it meets a
+ * larger one. Sums run in F32 over a group and are carried in F64, so that a row of 150,000 logits is as
+ * exact as one of 100.
  */
 #ifndef CUDA_LOSS_SUMS_CUH
 #define CUDA_LOSS_SUMS_CUH
@@ -12,8 +13,8 @@
 #include "reduce.cuh"
 #include "row_access.cuh"
 
-/* Which exponentials a row needs: at temperature 1, or at T as well and the teacher's too. At T = 2 the former are the
- * squares of the latter. */
+/* Which exponentials a row needs: at temperature 1, or at T as well and the teacher's too. At T = 2 the
+ * former are the squares of the latter. */
 enum row_kind { ROW_ALONE, ROW_AT_TWO, ROW_AT_ANY };
 
 enum { LOSS_PIECE = 4, LOSS_GROUP = 8, MOST_WARPS = 32 };
@@ -88,8 +89,9 @@ static __device__ __forceinline__ unsigned long long logit_key(float x, uint32_t
 
 /* --- sums of a row --- */
 
-/* Where e is the logit's distance from the largest: sums of exp(e), of exp(e / T), of exp(e) e, and the teacher's of
- * exp(e / T). A row alone has the temperature in the first sum (and its weights in the third) and no second one. */
+/* Where e is the logit's distance from the largest: sums of exp(e), of exp(e / T), of exp(e) e, and the
+ * teacher's of exp(e / T). A row alone has the temperature in the first sum (and its weights in the third)
+ * and no second one. */
 struct row_sums {
     float highest, teacher_highest;
     uint32_t place; /* first column of the largest logit */

@@ -1,9 +1,10 @@
 /*
  * The top K logits of a row. Of equals the first ones count.
  *
- * The K-th largest of the threads' own largest logits is a lower bound of the row's K-th largest, and a tight one
- * where K is small against the threads: the few logits not below it are listed and ranked. Where that does not do (K
- * above the number of threads, or hundreds of equal logits) a radix selection finds the key of the K-th largest.
+ * The K-th largest of the threads' own largest logits is a lower bound of the row's K-th largest, and a tight
+ * one where K is small against the threads: the few logits not below it are listed and ranked. Where that
+ * does not do (K above the number of threads, or hundreds of equal logits) a radix selection finds the key of
+ * the K-th largest.
  */
 #ifndef CUDA_LOSS_TOP_CUH
 #define CUDA_LOSS_TOP_CUH

@@ -60,7 +60,8 @@ balora_status cuda_rms_norm(backend_queue *queue, matrix_view x, matrix_view wei
     });
 }
 
-/* With g = dy (weight + offset) and n = x / rms:  dx += (g - n mean(g n)) / rms.  `moments` nullptr: not wanted. */
+/* With g = dy (weight + offset) and n = x / rms: dx += (g - n mean(g n)) / rms. `moments` nullptr: not
+ * wanted. */
 template <bool VECTOR, typename X, typename DY, typename DX>
 static __global__ void __launch_bounds__(NORM_THREADS)
     rms_rows_backward(const X *x, int64_t x_ld, const float *weight, float weight_offset, float epsilon,
@@ -153,8 +154,8 @@ balora_status cuda_rms_norm_backward(backend_queue *queue, matrix_view x, matrix
 
 /* --- gradients of the weights --- */
 
-/* The rows are cut into slices; a block sums SUM_COLUMNS columns of one, SUM_LINES rows at a time, and the slices' sums
- * are added in their order. */
+/* The rows are cut into slices; a block sums SUM_COLUMNS columns of one, SUM_LINES rows at a time, and the
+ * slices' sums are added in their order. */
 enum { SUM_COLUMNS = 32, SUM_LINES = NORM_THREADS / SUM_COLUMNS, MOST_SLICES = 32, SLICE_ROWS = 256 };
 
 static int64_t slice_count(int64_t rows) {

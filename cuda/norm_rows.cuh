@@ -45,8 +45,8 @@ template <typename... Views> static bool are_aligned_for_norm(Views... views) {
 
 /* --- moments --- */
 
-/* A row's normalized elements are n = (x - mean - mean_rest) inverse; the mean has two parts so that rows far from 0
- * keep their digits. */
+/* A row's normalized elements are n = (x - mean - mean_rest) inverse; the mean has two parts so that rows far
+ * from 0 keep their digits. */
 struct alignas(16) row_moments {
     float mean, mean_rest, inverse, unused;
 };
@@ -59,8 +59,8 @@ static __device__ __forceinline__ float normalized(const row_moments &moments, f
 
 /* Scratch for the moments of x's rows, and for the sums of norm_weights after it. */
 balora_status norm_moments(backend_queue *queue, matrix_view x, row_moments **out);
-/* dweight += sum of dy n over the rows, dbias += that of dy; NULL buffers: not wanted. `moments`: as norm_moments gave
- * it, filled. */
+/* dweight += sum of dy n over the rows, dbias += that of dy; NULL buffers: not wanted. `moments`: as
+ * norm_moments gave it, filled. */
 balora_status norm_weights(backend_queue *queue, matrix_view x, matrix_view dy, const row_moments *moments,
                            matrix_view dweight, matrix_view dbias);
 

@@ -5,8 +5,8 @@
 #include "numbers.cuh"
 
 /*
- * Columns [at, at + COUNT) of a row as floats, `pad` beyond its end. VECTOR: every row begins on an address fit for
- * COUNT numbers; the same thread gets the same columns either way, so that sums have the same bits.
+ * Columns [at, at + COUNT) of a row as floats, `pad` beyond its end. VECTOR: every row begins on an address
+ * fit for COUNT numbers; the same thread gets the same columns either way, so that sums have the same bits.
  */
 template <bool VECTOR, int COUNT, typename T, typename Index>
 __device__ __forceinline__ void load_part(float (&out)[COUNT], const T *row, Index at, Index cols,

@@ -92,6 +92,13 @@ void test_factors_eigh(bench *b) {
         }
     eigh_case(b, SPECTRUM_RANDOM, 100, 100);
     eigh_case(b, SPECTRUM_REPEATED, 100, 31);
+    /* Sizes at which a backend may go from one way to another: all at once, or the top by iteration. */
+    eigh_case(b, SPECTRUM_RANDOM, 128, 60);
+    eigh_case(b, SPECTRUM_RANDOM, 130, 16);
+    eigh_case(b, SPECTRUM_GRADED, 200, 10);
+    eigh_case(b, SPECTRUM_DEFICIENT, 160, 10);
+    eigh_case(b, SPECTRUM_REPEATED, 128, 4);
+    eigh_case(b, SPECTRUM_ZERO, 128, 4);
 }
 
 /* --- orthonormalize_rows --- */

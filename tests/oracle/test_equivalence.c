@@ -2,6 +2,7 @@
  */
 #include <math.h>
 
+#include "model/model.h"
 #include "oracle.h"
 
 typedef struct pair {
@@ -53,7 +54,9 @@ static void compare_steps(const pair *self, double at_first) {
 static void check(const char *name, const oracle_changes *first, const oracle_changes *second) {
     pair self;
     start_pair(&self, name, first, second);
-    compare_steps(&self, 1e-5);
+    /* One of the two rounds its activations on a device that computes BF16 models so. */
+    bool rounded = self.first.model->activation_dtype != self.second.model->activation_dtype;
+    compare_steps(&self, rounded ? 2e-2 : 1e-5);
     finish_pair(&self);
 }
 
