@@ -12,8 +12,9 @@ int64_t loss_scratch_bytes(const backend_queue *, const backend_limits *) {
     return 0;
 }
 
+/* Loads of single elements need a few registers more than two blocks on a multiprocessor leave. */
 template <bool VECTOR, typename T>
-static __global__ void __launch_bounds__(MOST_THREADS, 2) loss_rows(loss_chunk<T> chunk) {
+static __global__ void __launch_bounds__(MOST_THREADS, VECTOR ? 2 : 1) loss_rows(loss_chunk<T> chunk) {
     DYNAMIC_SHARED(shared);
     loss_memory *memory = reinterpret_cast<loss_memory *>(shared);
     int64_t row = blockIdx.x;
