@@ -44,7 +44,8 @@ balora_status cuda_fill_zero(backend_queue *queue, matrix_view x) {
     size_t width = (size_t)(x.cols * element_size(x.dtype)), pitch = (size_t)(x.ld * element_size(x.dtype));
     void *data = view_data<void>(x);
     if (is_joined(x))
-        return cuda_check(queue->device, "fill_zero", cudaMemsetAsync(data, 0, width * (size_t)x.rows, queue->stream));
+        return cuda_check(queue->device, "fill_zero",
+                          cudaMemsetAsync(data, 0, width * (size_t)x.rows, queue->stream));
     return cuda_check(queue->device, "fill_zero",
                       cudaMemset2DAsync(data, pitch, 0, width, (size_t)x.rows, queue->stream));
 }
@@ -57,7 +58,8 @@ balora_status cuda_event_open(backend_event **out, backend_device *device) {
     backend_event *event;
     CUDA_TRY(cuda_host->allocate(device->memory, &event, 1, sizeof *event, "an event of a cuda device"));
     event->device = device;
-    balora_status status = cuda_check(device, "making an event", cudaEventCreateWithFlags(&event->event, cudaEventDefault));
+    balora_status status =
+        cuda_check(device, "making an event", cudaEventCreateWithFlags(&event->event, cudaEventDefault));
     if (status != BALORA_OK) {
         cuda_host->release(device->memory, event);
         return status;
@@ -80,7 +82,8 @@ balora_status cuda_event_record(backend_queue *queue, backend_event *event) {
 
 balora_status cuda_event_wait(backend_queue *queue, backend_event *event) {
     CUDA_TRY(enter(queue));
-    return cuda_check(queue->device, "waiting for an event", cudaStreamWaitEvent(queue->stream, event->event, 0));
+    return cuda_check(queue->device, "waiting for an event",
+                      cudaStreamWaitEvent(queue->stream, event->event, 0));
 }
 
 balora_status cuda_event_elapsed(backend_event *begin, backend_event *end, double *seconds) {

@@ -7,7 +7,8 @@
 #include "libraries.h"
 #include "slots.h"
 
-const int64_t LOGIT_BYTES = INT64_C(640) << 20; /* student, teacher and gradient of a chunk: see backend_properties */
+const int64_t LOGIT_BYTES = INT64_C(640)
+                            << 20; /* student, teacher and gradient of a chunk: see backend_properties */
 
 /* A machine without a GPU or driver has no devices; anything else is worth a message. */
 balora_status cuda_device_count(int32_t *count) {
@@ -50,7 +51,8 @@ static balora_status open_pool(backend_device *device) {
 static balora_status open_parts(backend_device *device) {
     cudaDeviceProp properties;
     CUDA_TRY(cuda_check(device, "cudaSetDevice", cudaSetDevice(device->index)));
-    CUDA_TRY(cuda_check(device, "reading its properties", cudaGetDeviceProperties(&properties, device->index)));
+    CUDA_TRY(
+        cuda_check(device, "reading its properties", cudaGetDeviceProperties(&properties, device->index)));
     snprintf(device->name, sizeof device->name, "%.95s", properties.name);
     device->major = properties.major;
     device->minor = properties.minor;
@@ -58,10 +60,11 @@ static balora_status open_parts(backend_device *device) {
     device->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     if (device->major < 8)
         return cuda_fail(BALORA_ERROR_UNSUPPORTED, BALORA_ORIGIN_CUDA, 0,
-                         "cuda:%d (%s) has compute capability %d.%d; this build needs 8.0 or newer", device->index,
-                         device->name, device->major, device->minor);
+                         "cuda:%d (%s) has compute capability %d.%d; this build needs 8.0 or newer",
+                         device->index, device->name, device->major, device->minor);
     CUDA_TRY(open_pool(device));
-    return cuda_check(device, "making a stream", cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
+    return cuda_check(device, "making a stream",
+                      cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
 }
 
 balora_status cuda_device_open(backend_device **out, allocator *memory, int32_t index, int32_t threads) {
@@ -106,9 +109,9 @@ balora_status cuda_device_properties(backend_device *device, backend_properties 
     libraries_describe(libraries, sizeof libraries);
     memcpy(out->name, device->name, sizeof out->name);
     snprintf(out->features, sizeof out->features,
-             "sm_%d%d,multiprocessors=%d,driver=%d.%d,runtime=%d.%d,%s,attention=%s", device->major, device->minor,
-             device->multiprocessors, driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, libraries,
-             attention_engine());
+             "sm_%d%d,multiprocessors=%d,driver=%d.%d,runtime=%d.%d,%s,attention=%s", device->major,
+             device->minor, device->multiprocessors, driver / 1000, driver % 1000 / 10, runtime / 1000,
+             runtime % 1000 / 10, libraries, attention_engine());
     out->memory_bytes = (int64_t)total_bytes;
     out->threads = device->threads;
     out->bf16_activations = 1;
@@ -132,12 +135,13 @@ balora_status cuda_memory_usage(backend_device *device, backend_memory *out) {
 static void count_bytes(backend_device *device, int64_t bytes) {
     int64_t now = __atomic_add_fetch(&device->current_bytes, bytes, __ATOMIC_RELAXED);
     int64_t peak = __atomic_load_n(&device->peak_bytes, __ATOMIC_RELAXED);
-    while (now > peak &&
-           !__atomic_compare_exchange_n(&device->peak_bytes, &peak, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    while (now > peak && !__atomic_compare_exchange_n(&device->peak_bytes, &peak, now, false,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
 }
 
-balora_status device_take(backend_device *device, cudaStream_t stream, int64_t bytes, const char *what, void **out) {
+balora_status device_take(backend_device *device, cudaStream_t stream, int64_t bytes, const char *what,
+                          void **out) {
     *out = nullptr;
     size_t wanted = bytes > 0 ? (size_t)bytes : 1;
     CUDA_TRY(cuda_check(device, what, cudaMallocFromPoolAsync(out, wanted, device->pool, stream)));

@@ -17,16 +17,16 @@ extern "C" {
 
 /* --- objects --- */
 
-struct cuda_libraries;        /* cuBLAS, cuBLASLt, cuSOLVER of a queue: libraries.h */
-struct cuda_attention_plans;  /* of cuDNN: attention_cudnn.cpp */
+struct cuda_libraries;       /* cuBLAS, cuBLASLt, cuSOLVER of a queue: libraries.h */
+struct cuda_attention_plans; /* of cuDNN: attention_cudnn.cpp */
 
 struct backend_device {
     allocator *memory;
     int32_t index;
     int32_t threads;
     int32_t multiprocessors;
-    int32_t major, minor; /* compute capability */
-    int64_t shared_bytes; /* that a block may ask for */
+    int32_t major, minor;              /* compute capability */
+    int64_t shared_bytes;              /* that a block may ask for */
     int64_t current_bytes, peak_bytes; /* atomics: buffers and scratch */
     cudaMemPool_t pool;
     cudaStream_t stream; /* of allocations */
@@ -54,10 +54,10 @@ struct backend_queue {
     cudaStream_t stream;
     cuda_libraries *libraries;
     cuda_attention_plans *attention; /* NULL until cuDNN is first asked */
-    unsigned char *scratch; /* device memory: one block that each slot may use for itself */
+    unsigned char *scratch;          /* device memory: one block that each slot may use for itself */
     int64_t scratch_bytes;
     cuda_stage stages[CUDA_STAGES];
-    int32_t stage;      /* the one being filled */
+    int32_t stage; /* the one being filled */
     int32_t allow_tf32;
     int32_t capturing;
     int32_t reserved1;
@@ -120,7 +120,8 @@ enum {
 
 /* BALORA_ERROR_INTERNAL naming slot and operand unless the view lies in its buffer and has this shape and a dtype of
  * the set. */
-balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols, int dtypes);
+balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols,
+                            int dtypes);
 
 int dtype_bit(int32_t dtype);
 int64_t element_size(int32_t dtype);
@@ -148,7 +149,8 @@ static inline bool is_aligned(matrix_view view, int64_t count) {
 /* --- memory (device.cu) --- */
 
 /* Memory of the device's pool, usable and given back in the order of the stream, and counted. */
-balora_status device_take(backend_device *device, cudaStream_t stream, int64_t bytes, const char *what, void **out);
+balora_status device_take(backend_device *device, cudaStream_t stream, int64_t bytes, const char *what,
+                          void **out);
 void device_give(backend_device *device, cudaStream_t stream, void *memory, int64_t bytes);
 
 /* --- scratch (queue.cu) --- */
@@ -174,8 +176,8 @@ static inline balora_status enter(const backend_queue *queue) {
 
 /* Run a kernel on the queue; `shared` bytes of dynamic shared memory. An empty grid runs nothing. */
 template <typename... Parameters, typename... Arguments>
-balora_status launch(backend_queue *queue, const char *name, void (*kernel)(Parameters...), dim3 grid, unsigned threads,
-                     size_t shared, Arguments... arguments) {
+balora_status launch(backend_queue *queue, const char *name, void (*kernel)(Parameters...), dim3 grid,
+                     unsigned threads, size_t shared, Arguments... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return BALORA_OK;
     if (shared > 48 * 1024)

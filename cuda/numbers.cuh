@@ -28,7 +28,8 @@ static __device__ __forceinline__ float to_float(bf16 x) {
 
 #ifdef BALORA_EMULATION
 static inline float to_float(f16 x) {
-    unsigned sign = (unsigned)(x.bits & 0x8000u) << 16, exponent = x.bits >> 10 & 31u, mantissa = x.bits & 1023u;
+    unsigned sign = (unsigned)(x.bits & 0x8000u) << 16, exponent = x.bits >> 10 & 31u,
+             mantissa = x.bits & 1023u;
     if (exponent == 31)
         return __uint_as_float(sign | 0x7F800000u | mantissa << 13);
     if (exponent == 0)
@@ -77,21 +78,21 @@ template <> __device__ __forceinline__ f16 from_float<f16>(float x) {
 }
 
 /* COUNT neighbouring numbers, loaded and stored in one access; the address must be aligned to their size. */
-template <typename T, int COUNT> struct alignas(sizeof(T) * COUNT) pack {
-    T value[COUNT];
-};
+template <typename T, int COUNT> struct alignas(sizeof(T) * COUNT) pack { T value[COUNT]; };
 
 /* How many numbers of the widest T make a 16-byte access. */
 template <typename T> constexpr int PACK_16 = 16 / (int)sizeof(T);
 
-template <typename T, int COUNT> __device__ __forceinline__ void load_floats(float (&out)[COUNT], const T *from) {
+template <typename T, int COUNT>
+__device__ __forceinline__ void load_floats(float (&out)[COUNT], const T *from) {
     pack<T, COUNT> values = *reinterpret_cast<const pack<T, COUNT> *>(from);
 #pragma unroll
     for (int i = 0; i < COUNT; i++)
         out[i] = to_float(values.value[i]);
 }
 
-template <typename T, int COUNT> __device__ __forceinline__ void store_floats(T *to, const float (&in)[COUNT]) {
+template <typename T, int COUNT>
+__device__ __forceinline__ void store_floats(T *to, const float (&in)[COUNT]) {
     pack<T, COUNT> values;
 #pragma unroll
     for (int i = 0; i < COUNT; i++)

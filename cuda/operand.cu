@@ -54,14 +54,17 @@ balora_status operand_check(const char *slot, const char *name, matrix_view view
     if (view.buffer == nullptr)
         return CUDA_INTERNAL("cuda %s: %s has no buffer", slot, name);
     if ((dtype_bit(view.dtype) & dtypes) == 0)
-        return CUDA_INTERNAL("cuda %s: %s has dtype %d, which this operand cannot have", slot, name, view.dtype);
+        return CUDA_INTERNAL("cuda %s: %s has dtype %d, which this operand cannot have", slot, name,
+                             view.dtype);
     if ((rows != ANY_SIZE && view.rows != rows) || (cols != ANY_SIZE && view.cols != cols))
-        return CUDA_INTERNAL("cuda %s: %s is [%lld, %lld]; expected [%lld, %lld], where -1 stands for any size", slot,
-                             name, (long long)view.rows, (long long)view.cols, (long long)rows, (long long)cols);
+        return CUDA_INTERNAL(
+            "cuda %s: %s is [%lld, %lld]; expected [%lld, %lld], where -1 stands for any size", slot, name,
+            (long long)view.rows, (long long)view.cols, (long long)rows, (long long)cols);
     if (!is_inside(view))
-        return CUDA_INTERNAL("cuda %s: %s [%lld, %lld], ld %lld, dtype %d at byte %lld does not fit its buffer of %lld "
-                             "bytes",
-                             slot, name, (long long)view.rows, (long long)view.cols, (long long)view.ld, view.dtype,
-                             (long long)view.offset, (long long)view.buffer->bytes);
+        return CUDA_INTERNAL(
+            "cuda %s: %s [%lld, %lld], ld %lld, dtype %d at byte %lld does not fit its buffer of %lld "
+            "bytes",
+            slot, name, (long long)view.rows, (long long)view.cols, (long long)view.ld, view.dtype,
+            (long long)view.offset, (long long)view.buffer->bytes);
     return BALORA_OK;
 }

@@ -17,7 +17,8 @@ static balora_status stage_open(backend_queue *queue, cuda_stage *stage) {
     CUDA_TRY(cuda_check(queue->device, "making an event",
                         cudaEventCreateWithFlags(&stage->done, cudaEventDisableTiming)));
     void *memory;
-    CUDA_TRY(cuda_check(queue->device, "page-locked memory for transfers", cudaMallocHost(&memory, (size_t)STAGE_BYTES)));
+    CUDA_TRY(cuda_check(queue->device, "page-locked memory for transfers",
+                        cudaMallocHost(&memory, (size_t)STAGE_BYTES)));
     stage->data = static_cast<unsigned char *>(memory);
     return BALORA_OK;
 }
@@ -46,7 +47,8 @@ static balora_status stage_with_room(backend_queue *queue, cuda_stage **out) {
     return BALORA_OK;
 }
 
-static balora_status send(backend_queue *queue, cuda_stage *stage, unsigned char *to, const void *host, int64_t bytes) {
+static balora_status send(backend_queue *queue, cuda_stage *stage, unsigned char *to, const void *host,
+                          int64_t bytes) {
     unsigned char *from = stage->data + stage->used;
     memcpy(from, host, (size_t)bytes);
     stage->used = arith_min(STAGE_BYTES, arith_divide_up(stage->used + bytes, 64) * 64);
@@ -54,15 +56,19 @@ static balora_status send(backend_queue *queue, cuda_stage *stage, unsigned char
                       cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, queue->stream));
 }
 
-static balora_status check_range(const char *slot, const backend_buffer *buffer, int64_t offset, int64_t bytes) {
+static balora_status check_range(const char *slot, const backend_buffer *buffer, int64_t offset,
+                                 int64_t bytes) {
     int64_t end;
-    if (buffer == nullptr || offset < 0 || bytes < 0 || !arith_add_i64(offset, bytes, &end) || end > buffer->bytes)
-        return CUDA_INTERNAL("cuda %s: %lld bytes from %lld do not fit a buffer of %lld", slot, (long long)bytes,
-                             (long long)offset, buffer == nullptr ? 0LL : (long long)buffer->bytes);
+    if (buffer == nullptr || offset < 0 || bytes < 0 || !arith_add_i64(offset, bytes, &end) ||
+        end > buffer->bytes)
+        return CUDA_INTERNAL("cuda %s: %lld bytes from %lld do not fit a buffer of %lld", slot,
+                             (long long)bytes, (long long)offset,
+                             buffer == nullptr ? 0LL : (long long)buffer->bytes);
     return BALORA_OK;
 }
 
-balora_status cuda_upload(backend_queue *queue, backend_buffer *buffer, int64_t offset, const void *host, int64_t bytes) {
+balora_status cuda_upload(backend_queue *queue, backend_buffer *buffer, int64_t offset, const void *host,
+                          int64_t bytes) {
     CUDA_TRY(enter(queue));
     CUDA_TRY(check_range("upload", buffer, offset, bytes));
     unsigned char *to = buffer->data + offset;
@@ -84,7 +90,8 @@ balora_status cuda_upload(backend_queue *queue, backend_buffer *buffer, int64_t 
     return BALORA_OK;
 }
 
-balora_status cuda_download(backend_queue *queue, void *host, backend_buffer *buffer, int64_t offset, int64_t bytes) {
+balora_status cuda_download(backend_queue *queue, void *host, backend_buffer *buffer, int64_t offset,
+                            int64_t bytes) {
     CUDA_TRY(enter(queue));
     CUDA_TRY(check_range("download", buffer, offset, bytes));
     if (bytes == 0)
@@ -93,8 +100,8 @@ balora_status cuda_download(backend_queue *queue, void *host, backend_buffer *bu
     bool lands = queue->landing_count < CUDA_LANDINGS && bytes <= LANDED_BYTES - queue->landed_bytes;
     if (!lands && queue->capturing)
         return cuda_fail(BALORA_ERROR_UNSUPPORTED, BALORA_ORIGIN_CUDA, 0,
-                         "cuda:%d: more than %lld KiB or %d pieces of downloads in one graph", queue->device->index,
-                         (long long)(LANDED_BYTES >> 10), CUDA_LANDINGS);
+                         "cuda:%d: more than %lld KiB or %d pieces of downloads in one graph",
+                         queue->device->index, (long long)(LANDED_BYTES >> 10), CUDA_LANDINGS);
     if (!lands) /* to memory that is not page-locked: returns when the copy has run */
         return cuda_check(queue->device, "download",
                           cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDeviceToHost, queue->stream));
@@ -151,9 +158,11 @@ balora_status cuda_prepare(backend_queue *queue, const backend_limits *limits) {
 
 static balora_status open_parts(backend_queue *queue) {
     CUDA_TRY(enter(queue));
-    CUDA_TRY(cuda_check(queue->device, "making a stream", cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking)));
+    CUDA_TRY(cuda_check(queue->device, "making a stream",
+                        cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking)));
     void *memory;
-    CUDA_TRY(cuda_check(queue->device, "page-locked memory for transfers", cudaMallocHost(&memory, (size_t)LANDED_BYTES)));
+    CUDA_TRY(cuda_check(queue->device, "page-locked memory for transfers",
+                        cudaMallocHost(&memory, (size_t)LANDED_BYTES)));
     queue->landed = static_cast<unsigned char *>(memory);
     return libraries_open(queue);
 }

@@ -31,7 +31,8 @@ template <template <typename> class Join, typename T> __device__ __forceinline__
  * The whole block's join, in every thread. The block has a multiple of 32 threads and all take part. `pieces`: shared
  * memory for one T a warp; it may be used again at once.
  */
-template <template <typename> class Join, typename T> __device__ __forceinline__ T block_reduce(T value, T *pieces) {
+template <template <typename> class Join, typename T>
+__device__ __forceinline__ T block_reduce(T value, T *pieces) {
     int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
     value = warp_reduce<Join>(value);
     if (threadIdx.x % 32 == 0)

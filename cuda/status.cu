@@ -19,17 +19,18 @@ static balora_status out_of_memory(const backend_device *device, const char *wha
     size_t free_bytes = 0, total_bytes = 0;
     if (cudaMemGetInfo(&free_bytes, &total_bytes) != cudaSuccess)
         cudaGetLastError();
-    return cuda_fail(BALORA_ERROR_MEMORY, BALORA_ORIGIN_CUDA, error,
-                     "cuda:%d: %s: out of device memory; %lld MiB are held by this device handle, %lld of %lld MiB are "
-                     "free",
-                     device->index, what, (long long)(device->current_bytes >> 20), (long long)(free_bytes >> 20),
-                     (long long)(total_bytes >> 20));
+    return cuda_fail(
+        BALORA_ERROR_MEMORY, BALORA_ORIGIN_CUDA, error,
+        "cuda:%d: %s: out of device memory; %lld MiB are held by this device handle, %lld of %lld MiB are "
+        "free",
+        device->index, what, (long long)(device->current_bytes >> 20), (long long)(free_bytes >> 20),
+        (long long)(total_bytes >> 20));
 }
 
 /* After these the process can do nothing more with the device. */
 static bool is_lost(cudaError_t error) {
-    return error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure || error == cudaErrorECCUncorrectable ||
-           error == cudaErrorDevicesUnavailable;
+    return error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure ||
+           error == cudaErrorECCUncorrectable || error == cudaErrorDevicesUnavailable;
 }
 
 balora_status cuda_check(const backend_device *device, const char *what, cudaError_t error) {
@@ -41,9 +42,10 @@ balora_status cuda_check(const backend_device *device, const char *what, cudaErr
                          cudaGetErrorString(error), cudaGetErrorName(error));
     if (error == cudaErrorMemoryAllocation)
         return out_of_memory(device, what, error);
-    return cuda_fail(BALORA_ERROR_BACKEND, BALORA_ORIGIN_CUDA, error, "cuda:%d (%s): %s: %s (%s)%s", device->index,
-                     device->name, what, cudaGetErrorString(error), cudaGetErrorName(error),
-                     is_lost(error) ? "; the device is lost to this process: start it again, from a checkpoint where "
-                                      "there is one"
-                                    : "");
+    return cuda_fail(BALORA_ERROR_BACKEND, BALORA_ORIGIN_CUDA, error, "cuda:%d (%s): %s: %s (%s)%s",
+                     device->index, device->name, what, cudaGetErrorString(error), cudaGetErrorName(error),
+                     is_lost(error)
+                         ? "; the device is lost to this process: start it again, from a checkpoint where "
+                           "there is one"
+                         : "");
 }

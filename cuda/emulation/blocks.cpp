@@ -99,7 +99,8 @@ struct player {
             fibers.resize(threads);
         for (fiber &f : fibers)
             if (f.stack == nullptr) {
-                f.stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                f.stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
                 if (f.stack == MAP_FAILED) {
                     f.stack = nullptr;
                     return false;
@@ -142,7 +143,8 @@ struct player {
     void leave(fiber &f, state now) {
         f.now = now;
 #if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_start_switch_fiber(now == DONE ? nullptr : &f.fake_stack, scheduler_bottom, scheduler_size);
+        __sanitizer_start_switch_fiber(now == DONE ? nullptr : &f.fake_stack, scheduler_bottom,
+                                       scheduler_size);
 #endif
         emulation_switch(&f.sp, scheduler_sp);
 #if defined(__SANITIZE_ADDRESS__)
@@ -258,8 +260,8 @@ const unsigned char *emulation_exchange(const void *value, std::size_t bytes) {
 cudaError_t emulation_play(const cudaLaunchConfig_t &config, const std::function<void()> &thread) {
     unsigned threads = config.blockDim.x * config.blockDim.y * config.blockDim.z;
     std::int64_t blocks = (std::int64_t)config.gridDim.x * config.gridDim.y * config.gridDim.z;
-    if (threads == 0 || threads > 1024 || blocks == 0 || config.gridDim.y > 65535 || config.gridDim.z > 65535 ||
-        config.dynamicSmemBytes > EMULATED_SHARED_BYTES)
+    if (threads == 0 || threads > 1024 || blocks == 0 || config.gridDim.y > 65535 ||
+        config.gridDim.z > 65535 || config.dynamicSmemBytes > EMULATED_SHARED_BYTES)
         return cudaErrorInvalidValue;
     const std::vector<unsigned> order = turn_order(threads);
     std::atomic<int> error{cudaSuccess};
@@ -277,7 +279,8 @@ cudaError_t emulation_play(const cudaLaunchConfig_t &config, const std::function
             error = cudaErrorMemoryAllocation;
 #pragma omp for schedule(dynamic)
         for (std::int64_t i = 0; i < blocks; i++) {
-            uint3 block = {(unsigned)(i % config.gridDim.x), (unsigned)(i / config.gridDim.x % config.gridDim.y),
+            uint3 block = {(unsigned)(i % config.gridDim.x),
+                           (unsigned)(i / config.gridDim.x % config.gridDim.y),
                            (unsigned)(i / config.gridDim.x / config.gridDim.y)};
             if (error == cudaSuccess && !p.play(config, block, order))
                 error = cudaErrorLaunchFailure;

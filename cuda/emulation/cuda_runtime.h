@@ -39,7 +39,8 @@ struct uint3 {
 };
 struct dim3 {
     unsigned x, y, z;
-    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {
+    }
 };
 struct alignas(8) float2 {
     float x, y;
@@ -98,7 +99,8 @@ template <typename T> T __shfl_sync(unsigned, T value, int lane) {
     return emulation_read<T>(emulation_exchange(&value, sizeof value), (unsigned)lane % 32u);
 }
 template <typename T> T __shfl_xor_sync(unsigned, T value, int mask) {
-    return emulation_read<T>(emulation_exchange(&value, sizeof value), (emulation_lane ^ (unsigned)mask) % 32u);
+    return emulation_read<T>(emulation_exchange(&value, sizeof value),
+                             (emulation_lane ^ (unsigned)mask) % 32u);
 }
 template <typename T> T __shfl_down_sync(unsigned, T value, unsigned delta) {
     const unsigned char *pieces = emulation_exchange(&value, sizeof value);
@@ -137,7 +139,8 @@ static inline int __syncthreads_count(int predicate) {
 static inline void __threadfence() {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
-static inline void __threadfence_block() {}
+static inline void __threadfence_block() {
+}
 
 static inline unsigned atomicAdd(unsigned *address, unsigned value) {
     return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
@@ -147,13 +150,15 @@ static inline int atomicAdd(int *address, int value) {
 }
 static inline int atomicMax(int *address, int value) {
     int seen = __atomic_load_n(address, __ATOMIC_SEQ_CST);
-    while (seen < value && !__atomic_compare_exchange_n(address, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    while (seen < value &&
+           !__atomic_compare_exchange_n(address, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
     }
     return seen;
 }
 static inline int atomicMin(int *address, int value) {
     int seen = __atomic_load_n(address, __ATOMIC_SEQ_CST);
-    while (seen > value && !__atomic_compare_exchange_n(address, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    while (seen > value &&
+           !__atomic_compare_exchange_n(address, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
     }
     return seen;
 }
@@ -174,8 +179,12 @@ template <typename T> static inline T emulation_max(T a, T b) {
     return a < b ? b : a;
 }
 #define EMULATION_MIN_MAX(T)                                                                                 \
-    static inline T min(T a, T b) { return emulation_min(a, b); }                                            \
-    static inline T max(T a, T b) { return emulation_max(a, b); }
+    static inline T min(T a, T b) {                                                                          \
+        return emulation_min(a, b);                                                                          \
+    }                                                                                                        \
+    static inline T max(T a, T b) {                                                                          \
+        return emulation_max(a, b);                                                                          \
+    }
 EMULATION_MIN_MAX(int)
 EMULATION_MIN_MAX(unsigned)
 EMULATION_MIN_MAX(long)
@@ -332,12 +341,14 @@ cudaError_t cudaMallocFromPoolAsync(void **out, std::size_t bytes, cudaMemPool_t
 cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream);
 cudaError_t cudaMallocHost(void **out, std::size_t bytes);
 cudaError_t cudaFreeHost(void *memory);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *memory, int value, std::size_t bytes, cudaStream_t stream);
-cudaError_t cudaMemset2DAsync(void *memory, std::size_t pitch, int value, std::size_t width, std::size_t height,
-                              cudaStream_t stream);
+cudaError_t cudaMemset2DAsync(void *memory, std::size_t pitch, int value, std::size_t width,
+                              std::size_t height, cudaStream_t stream);
 cudaError_t cudaMemcpy2DAsync(void *to, std::size_t to_pitch, const void *from, std::size_t from_pitch,
-                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream);
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
@@ -360,7 +371,8 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute
 cudaError_t emulation_launch(const cudaLaunchConfig_t *config, std::function<void()> thread);
 
 template <typename... Parameters, typename... Arguments>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...), Arguments &&...arguments) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
+                               Arguments &&...arguments) {
     return emulation_launch(config, [=]() { kernel(arguments...); });
 }
 

@@ -89,20 +89,34 @@ void emulation_set_devices(int count, std::size_t memory_bytes) {
 
 const char *cudaGetErrorName(cudaError_t error) {
     switch (error) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorNotSupported: return "cudaErrorNotSupported";
-    case cudaErrorNoDevice: return "cudaErrorNoDevice";
-    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
-    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
-    case cudaErrorDevicesUnavailable: return "cudaErrorDevicesUnavailable";
-    case cudaErrorECCUncorrectable: return "cudaErrorECCUncorrectable";
-    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
-    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
-    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
-    case cudaErrorGraphExecUpdateFailure: return "cudaErrorGraphExecUpdateFailure";
-    default: return "cudaErrorUnknown";
+    case cudaSuccess:
+        return "cudaSuccess";
+    case cudaErrorInvalidValue:
+        return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+        return "cudaErrorMemoryAllocation";
+    case cudaErrorNotSupported:
+        return "cudaErrorNotSupported";
+    case cudaErrorNoDevice:
+        return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+        return "cudaErrorInvalidDevice";
+    case cudaErrorInsufficientDriver:
+        return "cudaErrorInsufficientDriver";
+    case cudaErrorDevicesUnavailable:
+        return "cudaErrorDevicesUnavailable";
+    case cudaErrorECCUncorrectable:
+        return "cudaErrorECCUncorrectable";
+    case cudaErrorIllegalAddress:
+        return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchFailure:
+        return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureUnsupported:
+        return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorGraphExecUpdateFailure:
+        return "cudaErrorGraphExecUpdateFailure";
+    default:
+        return "cudaErrorUnknown";
     }
 }
 const char *cudaGetErrorString(cudaError_t error) {
@@ -232,7 +246,8 @@ cudaError_t cudaMallocHost(void **out, std::size_t bytes) {
 cudaError_t cudaFreeHost(void *memory) {
     return answer(give_back(memory));
 }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, std::size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
     return emulation_enqueue(stream, [=]() {
         std::memcpy(to, from, bytes);
         return cudaSuccess;
@@ -241,8 +256,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, std::size_t bytes, cudaM
 cudaError_t cudaMemsetAsync(void *memory, int value, std::size_t bytes, cudaStream_t stream) {
     return cudaMemset2DAsync(memory, bytes, value, bytes, 1, stream);
 }
-cudaError_t cudaMemset2DAsync(void *memory, std::size_t pitch, int value, std::size_t width, std::size_t height,
-                              cudaStream_t stream) {
+cudaError_t cudaMemset2DAsync(void *memory, std::size_t pitch, int value, std::size_t width,
+                              std::size_t height, cudaStream_t stream) {
     return emulation_enqueue(stream, [=]() {
         for (std::size_t row = 0; row < height; row++)
             std::memset(static_cast<char *>(memory) + row * pitch, value, width);
@@ -253,7 +268,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, std::size_t to_pitch, const void *from, 
                               std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
     return emulation_enqueue(stream, [=]() {
         for (std::size_t row = 0; row < height; row++)
-            std::memcpy(static_cast<char *>(to) + row * to_pitch, static_cast<const char *>(from) + row * from_pitch, width);
+            std::memcpy(static_cast<char *>(to) + row * to_pitch,
+                        static_cast<const char *>(from) + row * from_pitch, width);
         return cudaSuccess;
     });
 }
@@ -329,7 +345,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsign
     *out = error == cudaSuccess ? new emulation_graph_exec{graph->nodes} : nullptr;
     return answer(error);
 }
-cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info) {
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *info) {
     /* As the device does: a graph of another form cannot be updated in place. */
     if (exec->nodes.size() != graph->nodes.size())
         return answer(cudaErrorGraphExecUpdateFailure);

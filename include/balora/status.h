@@ -40,13 +40,13 @@ enum {
 /* Which software reported the failure first. */
 enum {
     BALORA_ORIGIN_BALORA = 0,
-    BALORA_ORIGIN_LIBC = 10,   /* native code: errno */
-    BALORA_ORIGIN_LAPACK = 20, /* native code: info */
-    BALORA_ORIGIN_JSON = 30,   /* native code: byte position */
-    BALORA_ORIGIN_CUDA = 40,   /* native code: cudaError_t */
-    BALORA_ORIGIN_CUBLAS = 50, /* native code: cublasStatus_t */
+    BALORA_ORIGIN_LIBC = 10,     /* native code: errno */
+    BALORA_ORIGIN_LAPACK = 20,   /* native code: info */
+    BALORA_ORIGIN_JSON = 30,     /* native code: byte position */
+    BALORA_ORIGIN_CUDA = 40,     /* native code: cudaError_t */
+    BALORA_ORIGIN_CUBLAS = 50,   /* native code: cublasStatus_t */
     BALORA_ORIGIN_CUSOLVER = 60, /* native code: cusolverStatus_t, or info */
-    BALORA_ORIGIN_CUDNN = 70   /* native code: cudnnStatus_t */
+    BALORA_ORIGIN_CUDNN = 70     /* native code: cudnnStatus_t */
 };
 
 /* Short name of a code, such as "BALORA_ERROR_FORMAT"; "unknown status" for others. Static storage. Since

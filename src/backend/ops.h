@@ -36,8 +36,8 @@
 #define BACKEND_ABI_MAJOR 1
 #define BACKEND_ABI_MINOR 1
 
-typedef struct allocator allocator; /* base/memory.h */
-typedef struct backend_event backend_event; /* a moment of a queue */
+typedef struct allocator allocator;           /* base/memory.h */
+typedef struct backend_event backend_event;   /* a moment of a queue */
 typedef struct backend_device backend_device; /* a place with memory */
 typedef struct backend_queue
     backend_queue; /* an ordered stream of work on a device, with its scratch memory */
@@ -179,7 +179,7 @@ typedef struct gemm_batch {
 
 /* How the codes of a quantised matrix are read. */
 enum {
-    QUANTIZED_4BIT = 1,     /* w = map[code] scales[i / 64] along the flat matrix; two codes a byte, the first in
+    QUANTIZED_4BIT = 1, /* w = map[code] scales[i / 64] along the flat matrix; two codes a byte, the first in
                                the high half (bitsandbytes NF4 and FP4) */
     QUANTIZED_INT8_ROWS = 2 /* w = code scales[row] / 127, codes signed (bitsandbytes LLM.int8) */
 };

@@ -25,7 +25,8 @@ static int close_stream(void **) {
 }
 
 template <typename... Parameters, typename... Arguments>
-static cudaError_t run(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared, Arguments... arguments) {
+static cudaError_t run(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared,
+                       Arguments... arguments) {
     cudaLaunchConfig_t config = {};
     config.gridDim = blocks;
     config.blockDim = threads;
@@ -105,12 +106,13 @@ static void a_barrier_that_not_all_reach_fails_the_launch(void **) {
     std::vector<int> out(32);
     assert_int_equal(run(half_waits, dim3(3), dim3(64), 0), cudaErrorLaunchFailure);
     assert_int_equal(run(lane_stays_away, dim3(1), dim3(32), 0, out.data()), cudaErrorLaunchFailure);
-    assert_int_equal(run(pass_round, dim3(1), dim3(32), 128, out.data(), 1), cudaSuccess); /* and goes on after it */
+    assert_int_equal(run(pass_round, dim3(1), dim3(32), 128, out.data(), 1),
+                     cudaSuccess); /* and goes on after it */
 }
 
 static __global__ void count_even(int *out) {
-    out[threadIdx.x] = __syncthreads_count(threadIdx.x % 2 == 0) * 10 + __syncthreads_or(threadIdx.x == 3) * 2 +
-                       __syncthreads_and(threadIdx.x < 3);
+    out[threadIdx.x] = __syncthreads_count(threadIdx.x % 2 == 0) * 10 +
+                       __syncthreads_or(threadIdx.x == 3) * 2 + __syncthreads_and(threadIdx.x < 3);
 }
 
 static void barriers_count(void **) {
@@ -177,7 +179,8 @@ static void conversions_round_to_nearest_even(void **) {
             assert_int_equal(to_bf16(to_float(brain)).bits, bits);
     }
     for (unsigned bits = 0; bits < 0x7BFF; bits++) { /* neighbours below f16's infinity */
-        float low = to_float(f16{(uint16_t)bits}), high = to_float(f16{(uint16_t)(bits + 1)}), middle = (low + high) / 2;
+        float low = to_float(f16{(uint16_t)bits}), high = to_float(f16{(uint16_t)(bits + 1)}),
+              middle = (low + high) / 2;
         assert_int_equal(to_f16(middle).bits, bits % 2 == 0 ? bits : bits + 1);
         assert_int_equal(to_f16(std::nextafter(middle, 0.0f)).bits, bits);
         assert_int_equal(to_f16(std::nextafter(middle, INFINITY)).bits, bits + 1);
@@ -198,7 +201,8 @@ static void memory_starts_as_not_a_number_and_is_limited(void **) {
     assert_int_equal(cudaMemPoolCreate(&pool, &props), cudaSuccess);
     assert_int_equal(cudaMemGetInfo(&free_before, &total), cudaSuccess);
     assert_int_equal(cudaMallocFromPoolAsync(&memory, 1000, pool, stream), cudaSuccess);
-    assert_int_equal(cudaMallocFromPoolAsync(&too_much, size_t{1} << 20, pool, stream), cudaErrorMemoryAllocation);
+    assert_int_equal(cudaMallocFromPoolAsync(&too_much, size_t{1} << 20, pool, stream),
+                     cudaErrorMemoryAllocation);
     assert_int_equal(cudaMemGetInfo(&free_during, &total), cudaSuccess);
     assert_int_equal(free_before - free_during, 1000);
     assert_true(std::isnan(*static_cast<float *>(memory)));

@@ -58,7 +58,8 @@ struct work {
     float values[ROWS * COLS], result[ROWS * COLS];
 };
 
-static matrix_view matrix(const work *w, int64_t place, int64_t rows, int64_t cols, int32_t dtype = BALORA_F32) {
+static matrix_view matrix(const work *w, int64_t place, int64_t rows, int64_t cols,
+                          int32_t dtype = BALORA_F32) {
     return {w->buffer, place * 512, rows, cols, cols, dtype, 0};
 }
 

@@ -3,9 +3,9 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "../device.h"
 #include "base/memory.h"
 #include "base/status.h"
-#include "../device.h"
 
 /* The readers' allocator: the context's is reached through the public interface only. */
 static allocator *host_memory(void) {

@@ -17,7 +17,8 @@
 #define LOGITS         1e-4 /* of the largest logit */
 #define SAME           1e-5 /* the library against itself in F32 */
 #define ROUNDED_MODEL  2e-2 /* a merged model in 16 bits */
-#define ROUNDED_DELTA  0.1  /* after steps with BF16 activations: AdamW divides each gradient by its own size, so that
+#define ROUNDED_DELTA                                                                                        \
+    0.1 /* after steps with BF16 activations: AdamW divides each gradient by its own size, so that
                                the rounding of a small one moves its factor as far as a large gradient does */
 
 typedef struct oracle_case {
@@ -113,8 +114,8 @@ static double compare_steps(const oracle_case *self, const json_t *steps, double
 
 static void terms_agree(void **state) {
     const oracle_case *self = start(state);
-    double worst = compare_steps(self, json_object_get(self->expected, "steps"), allowed(self, TERM_TOLERANCE),
-                                 allowed(self, NEAR_ZERO));
+    double worst = compare_steps(self, json_object_get(self->expected, "steps"),
+                                 allowed(self, TERM_TOLERANCE), allowed(self, NEAR_ZERO));
     print_message("%s: terms within %.1e of their tolerances\n", self->name, worst);
 }
 
@@ -299,7 +300,8 @@ static void the_saved_adapter_is_the_trained_one(void **state) {
     if (!(distance <= allowed(self, SAME)))
         fail_msg("logits of the saved adapter differ by %.2e of the largest", distance);
     compare("loss", 0, saved.loss, in_memory.loss, allowed(self, SAME), 0);
-    compare("drift", 0, saved.drift, in_memory.drift, allowed(self, TERM_TOLERANCE), allowed(self, NEAR_ZERO));
+    compare("drift", 0, saved.drift, in_memory.drift, allowed(self, TERM_TOLERANCE),
+            allowed(self, NEAR_ZERO));
 }
 
 static void the_merged_model_is_the_trained_one(void **state) {
@@ -311,7 +313,8 @@ static void the_merged_model_is_the_trained_one(void **state) {
     balora_model_information information = BALORA_MODEL_INFORMATION_INIT;
     expect_ok(balora_model_describe(self->run.model, &information));
     expect_ok(balora_adapter_merge(self->run.adapter, oracle_scratch_path(&self->run, "merged")));
-    expect_ok(balora_model_open(&merged, self->run.context, oracle_scratch_path(&self->run, "merged"), &options));
+    expect_ok(
+        balora_model_open(&merged, self->run.context, oracle_scratch_path(&self->run, "merged"), &options));
     expect_ok(oracle_evaluate(&self->run, self->run.model, self->run.adapter, &in_memory, &expected));
     balora_data *data = self->run.data;
     expect_ok(balora_data_open(

@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-#include "base/random.h"
 #include "../device.h"
+#include "base/random.h"
 #include "train/trainer.h"
 
 #define TOLERANCE 1e-3

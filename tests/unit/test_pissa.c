@@ -9,8 +9,8 @@
 #include <lapacke.h>
 #include <math.h>
 
-#include "adapter/pissa.h"
 #include "../device.h"
+#include "adapter/pissa.h"
 #include "base/parallel.h"
 #include "base/random.h"
 
