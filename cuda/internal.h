@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 extern "C" {
+#include "backend/operand.h"
 #include "backend/plugin.h"
 }
 #include "base/arith.h"
@@ -102,29 +103,12 @@ balora_status cuda_check(const backend_device *device, const char *what, cudaErr
             return try_status_;                                                                              \
     } while (0)
 
-/* --- operands (operand.cu) --- */
-
-/* Sets of dtypes that an operand may have. */
-enum {
-    IN_F32 = 1,
-    IN_BF16 = 2,
-    IN_F16 = 4,
-    IN_F64 = 8,
-    IN_I32 = 16,
-    IN_U8 = 32,
-    IN_FLOAT = IN_F32 | IN_BF16 | IN_F16,
-    IN_ACTIVATION = IN_F32 | IN_BF16
-};
-
-#define ANY_SIZE INT64_C(-1)
+/* --- operands (status.cu) --- */
 
 /* BALORA_ERROR_INTERNAL naming slot and operand unless the view lies in its buffer and has this shape and a dtype of
  * the set. */
 balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols,
                             int dtypes);
-
-int dtype_bit(int32_t dtype);
-int64_t element_size(int32_t dtype);
 
 static inline bool is_none(matrix_view view) {
     return view.buffer == nullptr;

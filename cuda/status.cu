@@ -1,4 +1,4 @@
-/* Failures of the GPU backend as the library's own. */
+/* Failures of the GPU backend as the library's own, and the checks of operands that find them first. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -48,4 +48,13 @@ balora_status cuda_check(const backend_device *device, const char *what, cudaErr
                          ? "; the device is lost to this process: start it again, from a checkpoint where "
                            "there is one"
                          : "");
+}
+
+balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols,
+                            int dtypes) {
+    char problem[256];
+    int64_t bytes = view.buffer != nullptr ? view.buffer->bytes : 0;
+    if (operand_is_wrong(problem, sizeof problem, name, view, bytes, rows, cols, dtypes))
+        return CUDA_INTERNAL("cuda %s: %s", slot, problem);
+    return BALORA_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef CPU_INTERNAL_H
 #define CPU_INTERNAL_H
 
+#include "backend/operand.h"
 #include "backend/slots.h"
 #include "base/arith.h"
 #include "base/memory.h"
@@ -30,19 +31,6 @@ struct backend_buffer {
 
 /* --- operands --- */
 
-/* Sets of dtypes that an operand may have. */
-enum {
-    IN_F32 = 1,
-    IN_BF16 = 2,
-    IN_F16 = 4,
-    IN_F64 = 8,
-    IN_I32 = 16,
-    IN_U8 = 32,
-    IN_FLOAT = IN_F32 | IN_BF16 | IN_F16
-};
-
-#define ANY_SIZE INT64_C(-1)
-
 /* BALORA_ERROR_INTERNAL naming slot and operand unless the view lies in its buffer and has this shape and a
  * dtype of the set. */
 balora_status operand_check(const char *slot, const char *name, matrix_view view, int64_t rows, int64_t cols,
@@ -51,8 +39,6 @@ balora_status operand_check(const char *slot, const char *name, matrix_view view
 /* Every entry of an I32 row is in [lowest, limit). */
 balora_status indices_check(const char *slot, const char *name, matrix_view view, int64_t lowest,
                             int64_t limit);
-
-int64_t element_size(int32_t dtype);
 
 static inline int is_none(matrix_view view) {
     return view.buffer == NULL;

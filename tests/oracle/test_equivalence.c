@@ -28,26 +28,28 @@ static void finish_pair(pair *self) {
     oracle_finish(&self->second);
 }
 
-static void compare(int64_t step, const char *what, double a, double b, double tolerance) {
+static void compare(int64_t step, const char *what, double a, double b, double tolerance, double absolute) {
     if (isnan(a) && isnan(b))
         return; /* a term that is off in both */
-    if (!(fabs(a - b) <= tolerance * fabs(a) + 1e-7))
+    if (!(fabs(a - b) <= tolerance * fabs(a) + absolute))
         fail_msg("step %lld: %s is %.9g in one run and %.9g in the other", (long long)step, what, a, b);
 }
 
 /* Rounding differs, and AdamW lets it grow with the steps. */
-static void compare_steps(const pair *self, double at_first) {
+static void compare_steps(const pair *self, bool rounded) {
+    /* A small difference of large terms: where activations are rounded its own size is no measure. */
+    double at_first = rounded ? 2e-2 : 1e-5, near_zero = 1e-7, consistency = rounded ? 2e-2 : near_zero;
     for (int64_t i = 0; i < self->first.step_count; i++) {
         const balora_step_metrics *a = &self->first.steps[i], *b = &self->second.steps[i];
         double tolerance = at_first * (double)(i + 1);
         assert_int_equal(a->tokens, b->tokens);
         assert_int_equal(a->supervised_tokens, b->supervised_tokens);
-        compare(i + 1, "task", a->task, b->task, tolerance);
-        compare(i + 1, "consistency", a->consistency, b->consistency, tolerance);
-        compare(i + 1, "diversity", a->diversity, b->diversity, tolerance);
-        compare(i + 1, "svd", a->svd, b->svd, tolerance);
-        compare(i + 1, "loss", a->loss, b->loss, tolerance);
-        compare(i + 1, "grad_norm", a->grad_norm, b->grad_norm, tolerance);
+        compare(i + 1, "task", a->task, b->task, tolerance, near_zero);
+        compare(i + 1, "consistency", a->consistency, b->consistency, tolerance, consistency);
+        compare(i + 1, "diversity", a->diversity, b->diversity, tolerance, near_zero);
+        compare(i + 1, "svd", a->svd, b->svd, tolerance, near_zero);
+        compare(i + 1, "loss", a->loss, b->loss, tolerance, near_zero);
+        compare(i + 1, "grad_norm", a->grad_norm, b->grad_norm, tolerance, near_zero);
     }
 }
 
@@ -56,7 +58,7 @@ static void check(const char *name, const oracle_changes *first, const oracle_ch
     start_pair(&self, name, first, second);
     /* One of the two rounds its activations on a device that computes BF16 models so. */
     bool rounded = self.first.model->activation_dtype != self.second.model->activation_dtype;
-    compare_steps(&self, rounded ? 2e-2 : 1e-5);
+    compare_steps(&self, rounded);
     finish_pair(&self);
 }
 

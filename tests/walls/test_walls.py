@@ -36,7 +36,7 @@ TOOLS = ["base/nearest.h"]
 
 # The GPU's room lies outside src: libraries of its device, and these of ours.
 CUDA_SUFFIXES = (".cu", ".cuh", ".h", ".cpp", ".in")
-CUDA_MAY_SEE = {"backend/ops.h", "backend/plugin.h", "backend/slots.h", "base/arith.h"}
+CUDA_MAY_SEE = {"backend/ops.h", "backend/operand.h", "backend/plugin.h", "backend/slots.h", "base/arith.h"}
 
 FORBIDDEN = {"exit", "_exit", "_Exit", "quick_exit", "abort", "printf", "puts", "putchar", "vprintf", "fprintf",
              "vfprintf", "fputs", "fputc", "perror", "__assert_fail", "setlocale", "signal", "sigaction", "__printf_chk",
