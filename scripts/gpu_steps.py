@@ -104,10 +104,11 @@ def judge_sanitizer(outputs):
     refusal = next((word for word in REFUSALS if word in text), None)
     if refusal is not None:
         return SKIPPED, f"compute-sanitizer refuses the device: \"{refusal}\"", None
-    if any(output.code == SANITIZER_EXIT for output in outputs):
-        found = [line.strip("= ") for line in text.splitlines() if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line]
-        return FAILED, "; ".join(found) or "errors were found", None
-    return judge_tests(outputs)
+    found = [int(count) for count in re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", text)]
+    result, figure, data = judge_tests(outputs)
+    if len(found) < len(outputs):
+        return FAILED, f"{figure}; a run without a summary", data
+    return (result if sum(found) == 0 else FAILED), f"{sum(found)} errors or hazards, {figure}", data
 
 
 def check_with_sanitizer(plan):
