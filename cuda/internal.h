@@ -143,6 +143,9 @@ void device_give(backend_device *device, cudaStream_t stream, void *memory, int6
  * order of the queue where `prepare` did not foresee the size. */
 balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void **out);
 
+/* BALORA_ERROR_UNSUPPORTED while a graph is recorded: memory taken then would be the graph's own. */
+balora_status check_not_capturing(const backend_queue *queue, const char *what);
+
 /* What each file's slots need of it for given limits. */
 int64_t gemm_scratch_bytes(const backend_queue *queue, const backend_limits *limits);
 int64_t factor_scratch_bytes(const backend_queue *queue, const backend_limits *limits);

@@ -125,8 +125,18 @@ balora_status cuda_synchronize(backend_queue *queue) {
 
 /* --- scratch --- */
 
+balora_status check_not_capturing(const backend_queue *queue, const char *what) {
+    if (!queue->capturing)
+        return BALORA_OK;
+    return cuda_fail(
+        BALORA_ERROR_UNSUPPORTED, BALORA_ORIGIN_CUDA, 0,
+        "cuda:%d: %s would have to grow while a graph is recorded; prepare did not foresee the size",
+        queue->device->index, what);
+}
+
 balora_status scratch_reserve(backend_queue *queue, int64_t bytes, void **out) {
     if (bytes > queue->scratch_bytes) {
+        CUDA_TRY(check_not_capturing(queue, "scratch"));
         /* Work under way may still read the old block: it goes back in the order of the stream. */
         device_give(queue->device, queue->stream, queue->scratch, queue->scratch_bytes);
         queue->scratch = nullptr;

@@ -61,6 +61,8 @@ void solver_close(backend_queue *queue) {
 
 static balora_status provide(backend_queue *queue, size_t device_bytes, size_t host_bytes) {
     cuda_libraries *own = queue->libraries;
+    if ((int64_t)device_bytes > own->solver_device_bytes || (int64_t)host_bytes > own->solver_host_bytes)
+        CUDA_TRY(check_not_capturing(queue, "workspace of a factorization"));
     if ((int64_t)device_bytes > own->solver_device_bytes) {
         device_give(queue->device, queue->stream, own->solver_device, own->solver_device_bytes);
         own->solver_device = nullptr;
