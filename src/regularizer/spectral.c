@@ -13,13 +13,17 @@ int64_t spectral_problem_size(const spectral_options *options) {
     return options->head_trained ? options->rows : arith_min(options->rows, options->hidden);
 }
 
+/* Pairs of an eigenproblem of that size which the term reads. */
+static int64_t pairs_of(int32_t norm, int64_t top, int64_t size) {
+    return norm == BALORA_SVD_NUCLEAR ? size : arith_min(top, size);
+}
+
 int64_t spectral_pair_count(const spectral_options *options) {
-    int64_t size = spectral_problem_size(options);
-    return options->norm == BALORA_SVD_NUCLEAR ? size : arith_min(options->top, size);
+    return pairs_of(options->norm, options->top, spectral_problem_size(options));
 }
 
 static int64_t pair_count(const spectral_term *self, int64_t size) {
-    return self->norm == BALORA_SVD_NUCLEAR ? size : arith_min(self->top, size);
+    return pairs_of(self->norm, self->top, size);
 }
 
 static void place(spectral_term *self, const spectral_options *options) {

@@ -38,7 +38,7 @@ typedef struct head_objective {
 
 void head_place(loss_head *out, arena *plan, const decoder *body, const head_sizes *sizes);
 
-/* Rows of logits at once; `wish` 0: as many as `budget` bytes of logits and their gradients hold. */
+/* Rows of logits at once; `wish` 0: as many as `budget` bytes of F32 logits hold. */
 int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies);
 
 /* Upload targets and flags; call with every micro-batch. */
