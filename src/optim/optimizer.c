@@ -68,3 +68,9 @@ balora_status optimizer_apply(balora_optimizer *optimizer, backend_queue *queue,
 void optimizer_count(balora_optimizer *optimizer) {
     optimizer->steps++;
 }
+
+int32_t optimizer_state(const balora_optimizer *optimizer, optimizer_array out[OPTIMIZER_STATE_LIMIT]) {
+    out[0] = (optimizer_array){"first_moment", optimizer->first};
+    out[1] = (optimizer_array){"second_moment", optimizer->second};
+    return 2;
+}

@@ -28,4 +28,18 @@ balora_status optimizer_apply(balora_optimizer *optimizer, backend_queue *queue,
                               matrix_view scale);
 void optimizer_count(balora_optimizer *optimizer);
 
+/* One array of an optimizer's state in device memory: contiguous, any dtype. Names are static. */
+typedef struct optimizer_array {
+    const char *name; /* "first_moment" */
+    matrix_view view;
+} optimizer_array;
+
+#define OPTIMIZER_STATE_LIMIT 8
+
+/*
+ * Everything that the next update depends on beside the parameters, the options and `steps`: what a checkpoint
+ * keeps. Fills `out` and returns the number of arrays; it is the same for as long as the handle lives.
+ */
+int32_t optimizer_state(const balora_optimizer *optimizer, optimizer_array out[OPTIMIZER_STATE_LIMIT]);
+
 #endif
