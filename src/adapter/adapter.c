@@ -6,24 +6,40 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-static int64_t packed_rows(const balora_adapter *adapter) {
-    return adapter->has_initial ? 2 * adapter->rank : adapter->rank;
+static int64_t packed_rows(const adapter_module *module) {
+    return module->has_initial ? 2 * module->rank : module->rank;
 }
 
-/* The projection of `name` in a layer, when the shape selects it. */
-static bool selected(const balora_adapter *adapter, const adapter_shape *shape, int64_t layer, int index,
-                     char name[sizeof((adapter_module *)0)->name]) {
+/* The projection of a layer as a module, when the shape chooses it. */
+static bool chosen(const balora_adapter *adapter, const adapter_shape *shape, int64_t layer, int index,
+                   adapter_module *out) {
     const projection *part = &adapter->model->projections[index];
-    snprintf(name, sizeof((adapter_module *)0)->name, "model.layers.%lld.%s", (long long)layer, part->module);
-    return shape->selects(name, part->name, shape->user);
+    *out =
+        (adapter_module){.layer = layer, .projection = part, .rank = adapter->rank, .alpha = adapter->alpha};
+    snprintf(out->name, sizeof out->name, "model.layers.%lld.%s", (long long)layer, part->module);
+    if (!shape->choose(out, shape->user))
+        return false;
+    double rank = (double)out->rank;
+    out->scale = out->alpha / (adapter->use_rslora ? __builtin_sqrt(rank) : rank);
+    return true;
+}
+
+static balora_status check_rank(const adapter_module *module, bool any_rank) {
+    const projection *part = module->projection;
+    int64_t limit = arith_min(part->in, part->out);
+    if (module->rank <= limit || any_rank)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_ARGUMENT, "rank is %lld; %s [%lld, %lld] allows 1 to %lld",
+                       (long long)module->rank, module->name, (long long)part->out, (long long)part->in,
+                       (long long)limit);
 }
 
 static balora_status list_modules(balora_adapter *adapter, const adapter_shape *shape) {
     int64_t layers = adapter->model->config.layers;
-    char name[sizeof((adapter_module *)0)->name];
+    adapter_module one;
     for (int64_t layer = 0; layer < layers; layer++)
         for (int p = 0; p < PROJECTION_COUNT; p++)
-            adapter->module_count += selected(adapter, shape, layer, p, name);
+            adapter->module_count += chosen(adapter, shape, layer, p, &one);
     if (adapter->module_count == 0)
         return status_fail(
             BALORA_ERROR_ARGUMENT,
@@ -31,21 +47,13 @@ static balora_status list_modules(balora_adapter *adapter, const adapter_shape *
             "up_proj, down_proj (or all-linear)");
     STATUS_TRY(memory_zeroed(&adapter->model->context->memory, &adapter->modules,
                              (size_t)adapter->module_count, sizeof *adapter->modules, "a table of modules"));
-    adapter_module *module = adapter->modules;
+    adapter_module *next = adapter->modules;
     for (int64_t layer = 0; layer < layers; layer++)
         for (int p = 0; p < PROJECTION_COUNT; p++) {
-            if (!selected(adapter, shape, layer, p, name))
+            if (!chosen(adapter, shape, layer, p, &one))
                 continue;
-            const projection *part = &adapter->model->projections[p];
-            int64_t limit = part->in < part->out ? part->in : part->out;
-            if (adapter->rank > limit && !shape->any_rank)
-                return status_fail(BALORA_ERROR_ARGUMENT, "rank is %lld; %s [%lld, %lld] allows 1 to %lld",
-                                   (long long)adapter->rank, name, (long long)part->out, (long long)part->in,
-                                   (long long)limit);
-            memcpy(module->name, name, sizeof name);
-            module->layer = layer;
-            module->projection = part;
-            module++;
+            STATUS_TRY(check_rank(&one, shape->any_rank));
+            *next++ = one;
         }
     return BALORA_OK;
 }
@@ -53,8 +61,8 @@ static balora_status list_modules(balora_adapter *adapter, const adapter_shape *
 static void place_factors(balora_adapter *adapter, arena *plan, bool gradients) {
     for (int64_t i = 0; i < adapter->module_count; i++) {
         adapter_module *module = &adapter->modules[i];
-        matrix_view a = arena_place(plan, BALORA_F32, adapter->rank, module->projection->in);
-        matrix_view b = arena_place(plan, BALORA_F32, module->projection->out, adapter->rank);
+        matrix_view a = arena_place(plan, BALORA_F32, module->rank, module->projection->in);
+        matrix_view b = arena_place(plan, BALORA_F32, module->projection->out, module->rank);
         *(gradients ? &module->gradient_a : &module->a) = a;
         *(gradients ? &module->gradient_b : &module->b) = b;
     }
@@ -63,13 +71,14 @@ static void place_factors(balora_adapter *adapter, arena *plan, bool gradients) 
 static void place_initial(balora_adapter *adapter, arena *plan) {
     for (int64_t i = 0; i < adapter->module_count; i++) {
         adapter_module *module = &adapter->modules[i];
-        module->a0 = arena_place(plan, BALORA_F32, adapter->rank, module->projection->in);
-        module->b0 = arena_place(plan, BALORA_F32, module->projection->out, adapter->rank);
+        if (!module->has_initial)
+            continue;
+        module->a0 = arena_place(plan, BALORA_F32, module->rank, module->projection->in);
+        module->b0 = arena_place(plan, BALORA_F32, module->projection->out, module->rank);
     }
 }
 
 static void place_packed(balora_adapter *adapter, arena *plan) {
-    int64_t rows = packed_rows(adapter);
     int32_t dtype = adapter->packed_dtype;
     memset(adapter->groups, 0,
            (size_t)(adapter->model->config.layers * GROUP_COUNT) * sizeof *adapter->groups);
@@ -77,16 +86,17 @@ static void place_packed(balora_adapter *adapter, arena *plan) {
         const adapter_module *module = &adapter->modules[i];
         low_rank_group *group = &adapter->groups[module->layer * GROUP_COUNT + module->projection->group];
         low_rank_member *member = &group->members[group->member_count++];
+        int64_t rows = packed_rows(module);
         *member = (low_rank_member){.out_first = module->projection->first,
                                     .out = module->projection->out,
                                     .first = group->rows,
                                     .rows = rows,
-                                    .rank = adapter->rank,
+                                    .rank = module->rank,
+                                    .scale = (float)module->scale,
                                     .packed_b = arena_place(plan, dtype, module->projection->out, rows),
                                     .gradient_a = module->gradient_a,
                                     .gradient_b = module->gradient_b};
         group->rows += rows;
-        group->scale = (float)adapter->scale;
     }
     for (int64_t layer = 0; layer < adapter->model->config.layers; layer++)
         for (int index = 0; index < GROUP_COUNT; index++) {
@@ -101,10 +111,12 @@ static void place_packed(balora_adapter *adapter, arena *plan) {
 static void place_change(balora_adapter *adapter, arena *plan) {
     int64_t most = 0;
     for (int64_t i = 0; i < adapter->module_count; i++) {
-        const projection *part = adapter->modules[i].projection;
-        most = arith_max(most, adapter->rank * arith_max(part->in, part->out));
+        const adapter_module *module = &adapter->modules[i];
+        const projection *part = module->projection;
+        if (module->has_initial)
+            most = arith_max(most, module->rank * arith_max(part->in, part->out));
     }
-    bool needed = adapter->has_initial && adapter->packed_dtype != BALORA_F32;
+    bool needed = most > 0 && adapter->packed_dtype != BALORA_F32;
     adapter->change = needed ? arena_place(plan, BALORA_F32, 1, most) : view_none();
 }
 
@@ -128,8 +140,8 @@ static balora_status take_low_rank(balora_adapter *adapter, const adapter_shape 
     place_factors(adapter, &adapter->parameters, false);
     STATUS_TRY(take_zeroed(adapter, &adapter->parameters));
     place_factors(adapter, &adapter->parameters, false);
-    if (adapter->has_initial) {
-        place_initial(adapter, &adapter->initial);
+    place_initial(adapter, &adapter->initial);
+    if (adapter->initial.bytes > 0) {
         STATUS_TRY(take_zeroed(adapter, &adapter->initial));
         place_initial(adapter, &adapter->initial);
     }
@@ -159,9 +171,6 @@ balora_status adapter_allocate(balora_adapter **out, balora_model *model, const 
     adapter->use_rslora = shape->use_rslora;
     adapter->rank = shape->rank;
     adapter->alpha = shape->alpha;
-    double rank = (double)shape->rank;
-    adapter->scale = shape->alpha / (shape->use_rslora ? __builtin_sqrt(rank) : rank);
-    adapter->has_initial = shape->has_initial;
     adapter->packed_dtype = shape->exact ? BALORA_F32 : model->activation_dtype;
     balora_status status = model_queue(model, &adapter->queue);
     if (status == BALORA_OK)
@@ -224,8 +233,8 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
     out->rank = adapter->rank;
     out->alpha = adapter->alpha;
     for (int64_t i = 0; i < adapter->module_count; i++) {
-        const projection *part = adapter->modules[i].projection;
-        out->trainable_parameters += adapter->rank * (part->in + part->out);
+        const adapter_module *module = &adapter->modules[i];
+        out->trainable_parameters += module->rank * (module->projection->in + module->projection->out);
     }
     out->device_bytes =
         adapter->parameters.bytes + adapter->gradients.bytes + adapter->initial.bytes + adapter->packed.bytes;
@@ -265,17 +274,17 @@ static balora_status refresh_module(const balora_adapter *adapter, backend_queue
                                     const adapter_module *module, const low_rank_group *group,
                                     const low_rank_member *member) {
     const backend_ops *ops = adapter->model->device.ops;
-    int64_t rank = adapter->rank;
+    int64_t rank = module->rank;
     matrix_view a = view_rows(group->packed_a, member->first, rank),
                 b = view_columns(member->packed_b, 0, rank);
     STATUS_TRY(ops->copy(queue, a, module->a));
-    if (!adapter->has_initial)
-        return ops->scale_add(queue, adapter->scale, module->b, 0, b);
+    if (!module->has_initial)
+        return ops->scale_add(queue, module->scale, module->b, 0, b);
     matrix_view a_change = view_rows(group->packed_a, member->first + rank, rank);
     matrix_view b0 = view_columns(member->packed_b, rank, rank);
     STATUS_TRY(pack_change(adapter, queue, 1, module->a, module->a0, a_change));
-    STATUS_TRY(pack_change(adapter, queue, adapter->scale, module->b, module->b0, b));
-    return ops->scale_add(queue, adapter->scale, module->b0, 0, b0);
+    STATUS_TRY(pack_change(adapter, queue, module->scale, module->b, module->b0, b));
+    return ops->scale_add(queue, module->scale, module->b0, 0, b0);
 }
 
 balora_status adapter_refresh(balora_adapter *adapter, backend_queue *queue) {

@@ -13,11 +13,15 @@
 #include "model/linear.h"
 #include "model/model.h"
 
-/* One adapted linear layer:  W + s (B A - B0 A0). */
+/* One adapted linear layer:  W + s (B A - B0 A0). Rank and scale are its own. */
 typedef struct adapter_module {
     char name[96]; /* "model.layers.0.self_attn.q_proj" */
     int64_t layer;
     const projection *projection;
+    int64_t rank;
+    double alpha;
+    double scale;                       /* s: alpha / rank, rank-stabilised alpha / sqrt(rank) */
+    bool has_initial;                   /* A0 and B0 count */
     matrix_view a, b;                   /* F32 [rank, in], [out, rank], in parameters */
     matrix_view gradient_a, gradient_b; /* the same in gradients; none before training */
     matrix_view a0, b0;                 /* the initial values; none for plain LoRA */
@@ -29,10 +33,8 @@ struct balora_adapter {
     balora_model *model;
     int32_t method;
     int32_t use_rslora;
-    int64_t rank;
-    double alpha;
-    double scale; /* s */
-    bool has_initial;
+    int64_t rank;         /* of modules that have none of their own */
+    double alpha;         /* the same */
     int32_t packed_dtype; /* of what the low-rank path multiplies by and keeps */
     double creation_seconds;
     backend_queue *queue;
@@ -74,11 +76,11 @@ typedef struct adapter_shape {
     int32_t use_rslora;
     int64_t rank;
     double alpha;
-    bool has_initial;
     bool exact;    /* low-rank path in F32 whatever activations are */
     bool any_rank; /* also one above the smallest side of a weight: files may hold such */
-    /* Does the module take part? `name` as in adapter_module, `short_name` such as "q_proj". */
-    bool (*selects)(const char *name, const char *short_name, const void *user);
+    /* Does the module take part? Name, layer and projection are set, rank and alpha as above: it may change these two
+     * and has_initial. */
+    bool (*choose)(adapter_module *module, const void *user);
     const void *user;
 } adapter_shape;
 

@@ -23,10 +23,11 @@ static bool list_holds(const char *list, const char *full_name) {
     return false;
 }
 
-static bool in_target_list(const char *name, const char *short_name, const void *user) {
-    (void)short_name;
-    const char *list = user;
-    return list == NULL || strcmp(list, "all-linear") == 0 || list_holds(list, name);
+static bool choose(adapter_module *module, const void *user) {
+    const balora_adapter_options *options = user;
+    const char *list = options->target_modules;
+    module->has_initial = options->method == BALORA_METHOD_BA_LORA || options->method == BALORA_METHOD_PISSA;
+    return list == NULL || strcmp(list, "all-linear") == 0 || list_holds(list, module->name);
 }
 
 /* Every entry must select something: a misspelt name is not silently dropped. */
@@ -89,8 +90,8 @@ static balora_status start_principal(balora_adapter *adapter, const balora_adapt
                              .name = module->name,
                              .weight =
                                  view_rows(group->weight, module->projection->first, module->projection->out),
-                             .rank = adapter->rank,
-                             .scale = adapter->scale,
+                             .rank = module->rank,
+                             .scale = module->scale,
                              .seed = options->seed,
                              .full_svd = options->full_svd,
                              .a = module->a0,
@@ -103,8 +104,8 @@ static balora_status start_principal(balora_adapter *adapter, const balora_adapt
 static balora_status fill(balora_adapter *adapter, const balora_adapter_options *options) {
     for (int64_t i = 0; i < adapter->module_count; i++) {
         STATUS_TRY(context_poll(adapter->model->context));
-        STATUS_TRY(adapter->has_initial ? start_principal(adapter, options, i)
-                                        : start_plain(adapter, options->seed, i));
+        STATUS_TRY(adapter->modules[i].has_initial ? start_principal(adapter, options, i)
+                                                   : start_plain(adapter, options->seed, i));
     }
     STATUS_TRY(adapter_refresh(adapter, adapter->queue));
     return adapter->model->device.ops->synchronize(adapter->queue);
@@ -117,10 +118,8 @@ balora_status adapter_create(balora_adapter **out, balora_model *model,
                            .use_rslora = options->use_rslora,
                            .rank = options->rank,
                            .alpha = options->alpha,
-                           .has_initial = options->method == BALORA_METHOD_BA_LORA ||
-                                          options->method == BALORA_METHOD_PISSA,
-                           .selects = in_target_list,
-                           .user = options->target_modules};
+                           .choose = choose,
+                           .user = options};
     balora_adapter *adapter;
     if (options->method != BALORA_METHOD_FULL)
         STATUS_TRY(check_targets(model, options->target_modules));

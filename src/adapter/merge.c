@@ -42,10 +42,11 @@ static int64_t piece_rows(const projection *part) {
 static void place_work(merge_work *work, const balora_adapter *adapter) {
     int64_t weight = 0, a = 0, b = 0;
     for (int64_t i = 0; i < adapter->module_count; i++) {
+        int64_t rank = adapter->modules[i].rank;
         const projection *part = adapter->modules[i].projection;
         weight = arith_max(weight, piece_rows(part) * part->in);
-        a = arith_max(a, adapter->rank * part->in);
-        b = arith_max(b, adapter->rank * piece_rows(part));
+        a = arith_max(a, rank * part->in);
+        b = arith_max(b, rank * piece_rows(part));
     }
     work->weight = arena_place(&work->memory, BALORA_F64, 1, weight);
     work->a = arena_place(&work->memory, BALORA_F64, 1, a);
@@ -72,9 +73,9 @@ static balora_status write_adapted(merge *self, safetensors_writer *writer, cons
         int64_t rows = arith_min(step, part->out - row);
         matrix_view weight = view_reshape(self->work.weight, rows, part->in);
         STATUS_TRY(staging_read(&self->stage, place, row * part->in, weight, false));
-        STATUS_TRY(add_product(self, weight, module->a, module->b, row, self->adapter->scale));
-        if (self->adapter->has_initial)
-            STATUS_TRY(add_product(self, weight, module->a0, module->b0, row, -self->adapter->scale));
+        STATUS_TRY(add_product(self, weight, module->a, module->b, row, module->scale));
+        if (module->has_initial)
+            STATUS_TRY(add_product(self, weight, module->a0, module->b0, row, -module->scale));
         STATUS_TRY(staging_write(&self->stage, writer, place->entry->name, weight, place->entry->dtype));
     }
     return BALORA_OK;

@@ -3,7 +3,6 @@
  * rank, B A - B0 A0 = [B, -B0] [A; A0], which any program can load on the untouched base; alpha grows with
  * the rank so that the scale s stays.
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +34,6 @@ static void factor_shape(int64_t shape[2], const projection *part, int64_t rank,
 /* A file under construction and the host memory for one factor of any module. */
 typedef struct peft_output {
     balora_adapter *adapter;
-    int64_t rank;                /* of what is written */
     safetensors_tensor *tensors; /* A and B of each module in turn */
     char (*names)[NAME_BYTES];
     float *factor;  /* as it is on the device */
@@ -58,7 +56,7 @@ static balora_status check_all_finite(const peft_output *self) {
         const adapter_module *module = &self->adapter->modules[i];
         STATUS_TRY(check_finite(self, module, module->a, "A"));
         STATUS_TRY(check_finite(self, module, module->b, "B"));
-        if (!self->adapter->has_initial)
+        if (!module->has_initial)
             continue;
         STATUS_TRY(check_finite(self, module, module->a0, "A0"));
         STATUS_TRY(check_finite(self, module, module->b0, "B0"));
@@ -71,8 +69,9 @@ static balora_status allocate_output(peft_output *self, allocator *memory) {
     size_t count = (size_t)adapter->module_count * FACTOR_COUNT;
     int64_t elements = 0;
     for (int64_t i = 0; i < adapter->module_count; i++) {
-        const projection *part = adapter->modules[i].projection;
-        elements = arith_max(elements, arith_max(part->in, part->out) * self->rank);
+        const adapter_module *module = &adapter->modules[i];
+        const projection *part = module->projection;
+        elements = arith_max(elements, arith_max(part->in, part->out) * peft_written_rank(module));
     }
     STATUS_TRY(memory_zeroed(memory, &self->tensors, count, sizeof *self->tensors, "a list of factors"));
     STATUS_TRY(memory_zeroed(memory, &self->names, count, sizeof *self->names, "names of factors"));
@@ -83,7 +82,7 @@ static balora_status allocate_output(peft_output *self, allocator *memory) {
         factor_kind kind = (factor_kind)(i % FACTOR_COUNT);
         factor_name(self->names[i], module->name, kind);
         self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = BALORA_F32, .rank = 2};
-        factor_shape(self->tensors[i].shape, module->projection, self->rank, kind);
+        factor_shape(self->tensors[i].shape, module->projection, peft_written_rank(module), kind);
     }
     return BALORA_OK;
 }
@@ -91,27 +90,27 @@ static balora_status allocate_output(peft_output *self, allocator *memory) {
 /* [A; A0] into `written`. */
 static balora_status stack_rows(const peft_output *self, const adapter_module *module) {
     STATUS_TRY(adapter_download(self->adapter, module->a, self->written));
-    if (!self->adapter->has_initial)
+    if (!module->has_initial)
         return BALORA_OK;
     return adapter_download(self->adapter, module->a0, self->written + module->a.rows * module->a.cols);
 }
 
-/* sign * `factor` [rows, rank] into columns [first, first + rank) of `written` [rows, self->rank]. */
-static void place_columns(const peft_output *self, int64_t rows, int64_t first, float sign) {
-    int64_t rank = self->adapter->rank;
-    for (int64_t row = 0; row < rows; row++)
+/* sign * `factor` [rows, rank] into columns [first, first + rank) of `written` [rows, written rank]. */
+static void place_columns(const peft_output *self, const adapter_module *module, int64_t first, float sign) {
+    int64_t rank = module->rank, columns = peft_written_rank(module);
+    for (int64_t row = 0; row < module->b.rows; row++)
         for (int64_t column = 0; column < rank; column++)
-            self->written[row * self->rank + first + column] = sign * self->factor[row * rank + column];
+            self->written[row * columns + first + column] = sign * self->factor[row * rank + column];
 }
 
 /* [B, -B0] into `written`. */
 static balora_status join_columns(const peft_output *self, const adapter_module *module) {
     STATUS_TRY(adapter_download(self->adapter, module->b, self->factor));
-    place_columns(self, module->b.rows, 0, 1);
-    if (!self->adapter->has_initial)
+    place_columns(self, module, 0, 1);
+    if (!module->has_initial)
         return BALORA_OK;
     STATUS_TRY(adapter_download(self->adapter, module->b0, self->factor));
-    place_columns(self, module->b.rows, self->adapter->rank, -1);
+    place_columns(self, module, module->rank, -1);
     return BALORA_OK;
 }
 
@@ -142,10 +141,7 @@ balora_status adapter_save(balora_adapter *adapter, const char *folder, const ch
                            "every weight is trained (method full), so there is no adapter to write to "
                            "%s; write the merged model instead",
                            folder);
-    double growth = adapter->use_rslora ? sqrt(2) : 2;
-    double alpha = adapter->has_initial ? growth * adapter->alpha : adapter->alpha;
-    peft_output output = {.adapter = adapter,
-                          .rank = adapter->has_initial ? 2 * adapter->rank : adapter->rank};
+    peft_output output = {.adapter = adapter};
     char *path = NULL;
     balora_status status;
     STATUS_GOTO(allocate_output(&output, memory));
@@ -153,8 +149,7 @@ balora_status adapter_save(balora_adapter *adapter, const char *folder, const ch
     STATUS_GOTO(file_make_folder(folder));
     STATUS_GOTO(file_join(memory, &path, folder, PEFT_WEIGHTS_STEM ".safetensors"));
     STATUS_GOTO(write_weights(&output, memory, path));
-    status = peft_config_write(adapter, folder, base_model != NULL ? base_model : adapter->model->folder,
-                               output.rank, alpha);
+    status = peft_config_write(adapter, folder, base_model != NULL ? base_model : adapter->model->folder);
 fail:
     memory_free(memory, path);
     memory_free(memory, output.tensors);
@@ -280,12 +275,11 @@ static balora_status check_nothing_hidden(const peft_input *self) {
                        self->files.folder, (long long)held, (long long)self->files.count);
 }
 
-static bool is_held(const char *name, const char *short_name, const void *user) {
-    (void)short_name;
+static bool is_held(adapter_module *module, const void *user) {
     const peft_input *self = user;
     char factor[NAME_BYTES];
     tensor_place found;
-    factor_name(factor, name, FACTOR_A);
+    factor_name(factor, module->name, FACTOR_A);
     return tensor_files_find(&self->files, factor, &found);
 }
 
@@ -327,7 +321,7 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
         /* B A may be a small difference of large products: B A - B0 A0, as PiSSA's results are saved */
         .exact = true,
         .any_rank = true,
-        .selects = is_held,
+        .choose = is_held,
         .user = &input};
     STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
     STATUS_GOTO(read_factors(&input, adapter));

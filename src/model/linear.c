@@ -65,7 +65,7 @@ static balora_status low_rank_backward(const linear_group *group, backend_queue 
         STATUS_TRY(ops->gemm(queue, 0, 0, 1, dy_member, member->packed_b, 0, v));
         STATUS_TRY(sum_halves(group, queue, member, v, scratch, &whole));
         STATUS_TRY(ops->gemm(queue, 1, 0, 1, whole, x, 1, member->gradient_a));
-        STATUS_TRY(ops->gemm(queue, 1, 0, low_rank->scale, dy_member, u, 1, member->gradient_b));
+        STATUS_TRY(ops->gemm(queue, 1, 0, member->scale, dy_member, u, 1, member->gradient_b));
     }
     return BALORA_OK;
 }

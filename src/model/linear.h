@@ -19,6 +19,7 @@ typedef struct low_rank_member {
     int64_t first;          /* its first row in packed_a */
     int64_t rows;           /* rows there: r, or 2 r where the initial factors count */
     int64_t rank;           /* r: the first rows, A itself */
+    float scale;            /* s */
     matrix_view packed_b;   /* [out, rows]: s B; or s (B - B0), and s B0 */
     matrix_view gradient_a; /* [rank, in] */
     matrix_view gradient_b; /* [out, rank] */
@@ -28,7 +29,6 @@ typedef struct low_rank_group {
     int64_t
         rows; /* of packed_a; 0: no member is adapted. The packed factors and what is kept of x A^T have one dtype. */
     int64_t member_count;
-    float scale;          /* s */
     matrix_view packed_a; /* [rows, in]: A; or A, and A - A0; member after member */
     low_rank_member members[GROUP_MEMBERS_LIMIT];
 } low_rank_group;

@@ -134,9 +134,9 @@ static inline void add_product(balora_adapter *adapter, matrix_view a, matrix_vi
 static inline double *module_delta(balora_adapter *adapter, const adapter_module *module) {
     double *delta = calloc((size_t)(module->b.rows * module->a.cols), sizeof *delta);
     assert_non_null(delta);
-    add_product(adapter, module->a, module->b, adapter->scale, delta);
-    if (adapter->has_initial)
-        add_product(adapter, module->a0, module->b0, -adapter->scale, delta);
+    add_product(adapter, module->a, module->b, module->scale, delta);
+    if (module->has_initial)
+        add_product(adapter, module->a0, module->b0, -module->scale, delta);
     return delta;
 }
 

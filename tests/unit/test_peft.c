@@ -19,8 +19,8 @@ static void plain_factors_are_read_again_bit_for_bit(void **state) {
     expect_ok(adapter_open(&again, self->model, folder));
     assert_int_equal(again->method, BALORA_METHOD_LORA);
     assert_int_equal(again->rank, 3);
-    assert_true(again->alpha == 5.5 && again->scale == adapter->scale);
-    assert_false(again->has_initial);
+    assert_true(again->alpha == 5.5 && again->modules[0].scale == adapter->modules[0].scale);
+    assert_false(again->modules[0].has_initial);
     assert_int_equal(again->module_count, adapter->module_count);
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *a = &adapter->modules[i], *b = &again->modules[i];
@@ -44,7 +44,7 @@ static void check_doubled(workshop *self, int use_rslora) {
     expect_ok(adapter_open(&again, self->model, folder));
     assert_int_equal(again->rank, 8);
     assert_true(fabs(again->alpha - (use_rslora ? 8 * sqrt(2) : 16)) < 1e-12);
-    assert_true(fabs(again->scale / adapter->scale - 1) < 1e-14);
+    assert_true(fabs(again->modules[0].scale / adapter->modules[0].scale - 1) < 1e-14);
     assert_int_equal(again->use_rslora, use_rslora);
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *module = &adapter->modules[i];
@@ -212,7 +212,7 @@ static void adapters_of_peft_itself_are_read(void **state) {
     balora_adapter *adapter;
     expect_ok(adapter_open(&adapter, self->model, fixture_path("lora/initial_adapter")));
     assert_int_equal(adapter->rank, 4);
-    assert_true(adapter->scale == 2);
+    assert_true(adapter->modules[0].scale == 2);
     assert_int_equal(adapter->module_count, 14);
     safetensors_file file;
     expect_ok(safetensors_open(&file, &self->base.memory,
@@ -253,7 +253,7 @@ static void check_narrow(workshop *self, int32_t dtype, uint16_t one_and_a_half)
     balora_adapter *adapter;
     expect_ok(adapter_open(&adapter, self->model, self->base.folder));
     assert_int_equal(adapter->module_count, 1);
-    assert_true(adapter->scale == 8); /* lora_alpha is 8 when it is absent */
+    assert_true(adapter->modules[0].scale == 8); /* lora_alpha is 8 when it is absent */
     for (int kind = 0; kind < 2; kind++) {
         float *found = download(adapter, kind == 0 ? adapter->modules[0].a : adapter->modules[0].b);
         for (int i = 0; i < 48; i++)

@@ -1,0 +1,142 @@
+/* The writing half of peft_config.h: only keys that differ from PEFT's defaults, or that every version demands. */
+#include <math.h>
+#include <string.h>
+
+#include "adapter/peft_config.h"
+#include "base/file.h"
+#include "base/status.h"
+
+int64_t peft_written_rank(const adapter_module *module) {
+    return module->has_initial ? 2 * module->rank : module->rank;
+}
+
+double peft_written_alpha(const adapter_module *module, bool use_rslora) {
+    double growth = use_rslora ? sqrt(2) : 2;
+    return module->has_initial ? growth * module->alpha : module->alpha;
+}
+
+/* Short names where every layer's module of that name is adapted, else full names. */
+static json_t *list_targets(const balora_adapter *adapter) {
+    const balora_model *model = adapter->model;
+    int64_t counts[PROJECTION_COUNT] = {0};
+    bool failed = false;
+    json_t *list = json_array();
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        counts[adapter->modules[i].projection - model->projections]++;
+    for (int p = 0; p < PROJECTION_COUNT; p++)
+        if (counts[p] == model->config.layers)
+            failed |= json_array_append_new(list, json_string(model->projections[p].name)) != 0;
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        if (counts[adapter->modules[i].projection - model->projections] != model->config.layers)
+            failed |= json_array_append_new(list, json_string(adapter->modules[i].name)) != 0;
+    if (!failed)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* PEFT declares lora_alpha an integer; any number works. */
+static json_t *number(double value) {
+    return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
+}
+
+/* What a module has, of the figures that a pattern may give it. */
+typedef double (*module_figure)(const balora_adapter *adapter, const adapter_module *module);
+
+static double figure_rank(const balora_adapter *adapter, const adapter_module *module) {
+    (void)adapter;
+    return (double)peft_written_rank(module);
+}
+
+static double figure_alpha(const balora_adapter *adapter, const adapter_module *module) {
+    return peft_written_alpha(module, adapter->use_rslora != 0);
+}
+
+/* What most modules have; the first of equals. */
+static double most_common(const balora_adapter *adapter, module_figure figure) {
+    double best = 0;
+    for (int64_t i = 0, most = 0; i < adapter->module_count; i++) {
+        double value = figure(adapter, &adapter->modules[i]);
+        int64_t count = 0;
+        for (int64_t k = 0; k < adapter->module_count; k++)
+            count += figure(adapter, &adapter->modules[k]) == value;
+        if (count > most) {
+            most = count;
+            best = value;
+        }
+    }
+    return best;
+}
+
+/* Have all modules of the same projection this value? */
+static bool is_uniform(const balora_adapter *adapter, module_figure figure, const projection *part,
+                       double value) {
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        if (adapter->modules[i].projection == part && figure(adapter, &adapter->modules[i]) != value)
+            return false;
+    return true;
+}
+
+/* The modules that differ from `common`: by short names where all of that name have the same, else by full ones. */
+static json_t *list_pattern(const balora_adapter *adapter, module_figure figure, double common) {
+    json_t *pattern = json_object();
+    bool failed = pattern == NULL;
+    for (int64_t i = 0; i < adapter->module_count && !failed; i++) {
+        const adapter_module *module = &adapter->modules[i];
+        double value = figure(adapter, module);
+        if (value == common)
+            continue;
+        bool uniform = is_uniform(adapter, figure, module->projection, value);
+        failed = json_object_set_new(pattern, uniform ? module->projection->name : module->name,
+                                     number(value)) != 0;
+    }
+    if (!failed)
+        return pattern;
+    json_decref(pattern);
+    return NULL;
+}
+
+static int set_pattern(json_t *document, const char *key, const balora_adapter *adapter, module_figure figure,
+                       double common) {
+    json_t *pattern = list_pattern(adapter, figure, common);
+    if (pattern != NULL && json_object_size(pattern) > 0)
+        return json_object_set_new(document, key, pattern);
+    json_decref(pattern);
+    return pattern == NULL ? -1 : 0;
+}
+
+static json_t *make_document(const balora_adapter *adapter, const char *base_model) {
+    double rank = most_common(adapter, figure_rank), alpha = most_common(adapter, figure_alpha);
+    json_t *document =
+        json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path", base_model,
+                  "inference_mode", 1, "init_lora_weights", 1, "lora_alpha", number(alpha), "peft_type", "LORA",
+                  "r", (json_int_t)rank, "target_modules", list_targets(adapter), "task_type", "CAUSAL_LM");
+    if (document == NULL)
+        return NULL;
+    bool failed = adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;
+    failed = failed || set_pattern(document, "rank_pattern", adapter, figure_rank, rank) != 0;
+    failed = failed || set_pattern(document, "alpha_pattern", adapter, figure_alpha, alpha) != 0;
+    if (!failed)
+        return document;
+    json_decref(document);
+    return NULL;
+}
+
+balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model) {
+    allocator *memory = &adapter->model->context->memory;
+    json_t *document = make_document(adapter, base_model);
+    char *path = NULL;
+    balora_status status;
+    if (document == NULL)
+        STATUS_GOTO(status_fail(
+            BALORA_ERROR_ARGUMENT,
+            "%s/%s: the configuration cannot be made: out of memory, or the base model's name is not "
+            "UTF-8",
+            folder, PEFT_CONFIG_FILE));
+    STATUS_GOTO(file_join(memory, &path, folder, PEFT_CONFIG_FILE));
+    status = json_write_file(memory, path, document, true);
+fail:
+    memory_free(memory, path);
+    json_decref(document);
+    return status;
+}
