@@ -91,7 +91,7 @@ balora_status adapter_download(balora_adapter *adapter, matrix_view factor, floa
 /* And into it. */
 balora_status adapter_upload(balora_adapter *adapter, matrix_view factor, const float *host);
 
-/* peft.c */
+/* peft_read.c, peft_write.c */
 balora_status adapter_open(balora_adapter **out, balora_model *model, const char *folder);
 balora_status adapter_save(balora_adapter *adapter, const char *folder, const char *base_model);
 

@@ -107,10 +107,10 @@ static int set_pattern(json_t *document, const char *key, const balora_adapter *
 
 static json_t *make_document(const balora_adapter *adapter, const char *base_model) {
     double rank = most_common(adapter, figure_rank), alpha = most_common(adapter, figure_alpha);
-    json_t *document =
-        json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path", base_model,
-                  "inference_mode", 1, "init_lora_weights", 1, "lora_alpha", number(alpha), "peft_type", "LORA",
-                  "r", (json_int_t)rank, "target_modules", list_targets(adapter), "task_type", "CAUSAL_LM");
+    json_t *document = json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path",
+                                 base_model, "inference_mode", 1, "init_lora_weights", 1, "lora_alpha",
+                                 number(alpha), "peft_type", "LORA", "r", (json_int_t)rank, "target_modules",
+                                 list_targets(adapter), "task_type", "CAUSAL_LM");
     if (document == NULL)
         return NULL;
     bool failed = adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;

@@ -1,0 +1,140 @@
+/* Adapters read from PEFT folders. */
+#include <stdio.h>
+#include <string.h>
+
+#include "adapter/adapter.h"
+#include "adapter/peft_config.h"
+#include "adapter/peft_names.h"
+#include "base/status.h"
+#include "model/staging.h"
+
+/* A PEFT folder being read for a model. */
+typedef struct peft_input {
+    const balora_model *model;
+    peft_config config;
+    tensor_files files;
+} peft_input;
+
+static balora_status check_name(const peft_input *self, const tensor_place *place) {
+    const char *name = place->entry->name, *path = place->file->file.path, *module;
+    size_t length;
+    if (peft_parse_name(name, &module, &length) == FACTOR_COUNT)
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: tensor \"%s\": expected only " PEFT_NAME_PREFIX
+                           "MODULE.lora_A.weight and .lora_B.weight; "
+                           "this version cannot do what other tensors stand for",
+                           path, name);
+    if (peft_find_module(self->model, module, length) == NULL)
+        return status_fail(
+            BALORA_ERROR_MISMATCH,
+            "%s: tensor \"%s\": the model %s has no linear layer \"%.*s\" that can be adapted; it has "
+            "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj in %lld layers",
+            path, name, self->model->folder, (int)length, module, (long long)self->model->config.layers);
+    if (!peft_config_targets(&self->config, module, length))
+        return status_fail(BALORA_ERROR_MISMATCH,
+                           "%s: tensor \"%s\": \"target_modules\" of %s does not list its module", path, name,
+                           self->config.path);
+    return BALORA_OK;
+}
+
+/* The tensor and its partner, for a name that is known to be sound. */
+static balora_status check_pair(const peft_input *self, const tensor_place *place) {
+    const char *name;
+    size_t length;
+    peft_parse_name(place->entry->name, &name, &length);
+    const projection *part = peft_find_module(self->model, name, length);
+    char module[PEFT_NAME_BYTES];
+    snprintf(module, sizeof module, "%.*s", (int)length, name);
+    for (int kind = 0; kind < FACTOR_COUNT; kind++) {
+        char factor[PEFT_NAME_BYTES];
+        int64_t shape[2];
+        tensor_place found;
+        peft_factor_name(factor, module, (factor_kind)kind);
+        peft_factor_shape(shape, part, self->config.rank, (factor_kind)kind);
+        STATUS_TRY(tensor_files_expect(&self->files, factor, 2, shape, &found));
+    }
+    return BALORA_OK;
+}
+
+static balora_status check_tensors(const peft_input *self) {
+    if (self->files.count == 0)
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: the weights hold no tensor; expected pairs of lora_A and lora_B",
+                           self->files.folder);
+    for (int64_t i = 0; i < self->files.count; i++)
+        STATUS_TRY(check_name(self, &self->files.places[i]));
+    for (int64_t i = 0; i < self->files.count; i++)
+        STATUS_TRY(check_pair(self, &self->files.places[i]));
+    return BALORA_OK;
+}
+
+/* An index may name fewer tensors than its shards hold. */
+static balora_status check_nothing_hidden(const peft_input *self) {
+    int64_t held = 0;
+    for (int64_t i = 0; i < self->files.shard_count; i++)
+        held += self->files.shards[i].count;
+    if (held == self->files.count)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_FORMAT,
+                       "%s: the weight files hold %lld tensors, of which the index names %lld",
+                       self->files.folder, (long long)held, (long long)self->files.count);
+}
+
+static bool is_held(adapter_module *module, const void *user) {
+    const peft_input *self = user;
+    char factor[PEFT_NAME_BYTES];
+    tensor_place found;
+    peft_factor_name(factor, module->name, FACTOR_A);
+    return tensor_files_find(&self->files, factor, &found);
+}
+
+static balora_status read_factors(const peft_input *self, balora_adapter *adapter) {
+    staging stage;
+    balora_status status =
+        staging_create(&stage, &adapter->model->context->memory, &adapter->model->device, adapter->queue);
+    for (int64_t i = 0; i < adapter->module_count * FACTOR_COUNT && status == BALORA_OK; i++) {
+        const adapter_module *module = &adapter->modules[i / FACTOR_COUNT];
+        factor_kind kind = (factor_kind)(i % FACTOR_COUNT);
+        char name[PEFT_NAME_BYTES];
+        tensor_place place;
+        peft_factor_name(name, module->name, kind);
+        tensor_files_find(&self->files, name, &place);
+        status = staging_read(&stage, &place, 0, kind == FACTOR_A ? module->a : module->b, true);
+    }
+    if (status == BALORA_OK)
+        status = adapter_refresh(adapter, adapter->queue);
+    if (status == BALORA_OK)
+        status = adapter->model->device.ops->synchronize(adapter->queue);
+    staging_free(&stage);
+    return status;
+}
+
+balora_status adapter_open(balora_adapter **out, balora_model *model, const char *folder) {
+    allocator *memory = &model->context->memory;
+    peft_input input = {.model = model};
+    balora_adapter *adapter = NULL;
+    balora_status status;
+    STATUS_GOTO(peft_config_read(&input.config, model->context, folder));
+    STATUS_GOTO(tensor_files_open(&input.files, memory, folder, PEFT_WEIGHTS_STEM));
+    STATUS_GOTO(check_nothing_hidden(&input));
+    STATUS_GOTO(check_tensors(&input));
+    adapter_shape shape = {
+        .method = BALORA_METHOD_LORA,
+        .use_rslora = input.config.use_rslora,
+        .rank = input.config.rank,
+        .alpha = input.config.alpha,
+        /* B A may be a small difference of large products: B A - B0 A0, as PiSSA's results are saved */
+        .exact = true,
+        .any_rank = true,
+        .choose = is_held,
+        .user = &input};
+    STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
+    STATUS_GOTO(read_factors(&input, adapter));
+    *out = adapter;
+    adapter = NULL;
+fail:
+    adapter_release(adapter);
+    tensor_files_close(&input.files);
+    peft_config_free(&input.config, memory);
+    return status;
+}
