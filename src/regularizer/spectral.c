@@ -6,6 +6,7 @@
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "regularizer/spectral_solve.h"
 
 #define PIECE_ROWS ((int64_t)256)
 
@@ -13,17 +14,12 @@ int64_t spectral_problem_size(const spectral_options *options) {
     return options->head_trained ? options->rows : arith_min(options->rows, options->hidden);
 }
 
-/* Pairs of an eigenproblem of that size which the term reads. */
-static int64_t pairs_of(int32_t norm, int64_t top, int64_t size) {
-    return norm == BALORA_SVD_NUCLEAR ? size : arith_min(top, size);
-}
-
 int64_t spectral_pair_count(const spectral_options *options) {
-    return pairs_of(options->norm, options->top, spectral_problem_size(options));
+    return spectral_pairs_of(options->norm, options->top, spectral_problem_size(options));
 }
 
 static int64_t pair_count(const spectral_term *self, int64_t size) {
-    return pairs_of(self->norm, self->top, size);
+    return spectral_pairs_of(self->norm, self->top, size);
 }
 
 static void place(spectral_term *self, const spectral_options *options) {
@@ -110,18 +106,16 @@ void spectral_free(spectral_term *self) {
     memset(self, 0, sizeof *self);
 }
 
-static balora_status coefficients(spectral_term *self, matrix_view values, matrix_view weights, double scale,
-                                  matrix_view value) {
-    spectral_coefficients args = {.eigenvalues = values,
-                                  .trace = self->trace,
-                                  .weights = weights,
-                                  .gamma = self->gamma,
-                                  .value = value,
-                                  .scale = scale,
-                                  .value_scale = 1,
-                                  .top = arith_min(self->top, values.cols),
-                                  .norm = self->norm};
-    return self->device->ops->spectral_coefficients(self->queue, &args);
+/* The pairs of an eigenproblem of `size` rows. */
+static spectral_pairs pairs_of(const spectral_term *self, int64_t size) {
+    int64_t count = pair_count(self, size);
+    return (spectral_pairs){.values = view_columns(self->values, 0, count),
+                            .weights = view_columns(self->weights, 0, count),
+                            .vectors = view_reshape(self->vectors, count, size),
+                            .trace = self->trace,
+                            .gamma = self->gamma,
+                            .top = self->top,
+                            .norm = self->norm};
 }
 
 /* x *= gamma, for a contiguous x. */
@@ -157,39 +151,32 @@ static balora_status head_gradient(spectral_term *self, matrix_view vectors, mat
 static balora_status by_rows(spectral_term *self, matrix_view h, matrix_view p, double scale,
                              matrix_view value, matrix_view head, matrix_view dhead) {
     const backend_ops *ops = self->device->ops;
-    int64_t m = h.rows, pairs = pair_count(self, m);
+    int64_t m = h.rows;
     matrix_view s = view_reshape(self->products, m, m), result = view_rows(self->result, 0, m);
-    matrix_view values = view_columns(self->values, 0, pairs),
-                weights = view_columns(self->weights, 0, pairs);
-    matrix_view vectors = view_reshape(self->vectors, pairs, m);
+    spectral_pairs pairs = pairs_of(self, m);
     STATUS_TRY(ops->gemm(self->queue, 0, 1, 1, p, h, 0, s));
-    STATUS_TRY(ops->trace(self->queue, s, self->trace));
-    STATUS_TRY(ops->eigh_top(self->queue, s, values, vectors));
-    STATUS_TRY(coefficients(self, values, weights, scale, value));
-    STATUS_TRY(apply_row_vectors(self, vectors, weights, p, result));
+    STATUS_TRY(spectral_solve(ops, self->queue, s, &pairs, scale, value));
+    STATUS_TRY(apply_row_vectors(self, pairs.vectors, pairs.weights, p, result));
     STATUS_TRY(ops->copy(self->queue, view_rows(self->narrow, 0, m), result));
-    return self->head_trained ? head_gradient(self, vectors, weights, h, head, dhead) : BALORA_OK;
+    return self->head_trained ? head_gradient(self, pairs.vectors, pairs.weights, h, head, dhead) : BALORA_OK;
 }
 
 /* Through L^T H^T H L [hidden, hidden]. */
 static balora_status by_columns(spectral_term *self, matrix_view h, matrix_view p, double scale,
                                 matrix_view value) {
     const backend_ops *ops = self->device->ops;
-    int64_t m = h.rows, d = self->hidden, pairs = pair_count(self, d);
+    int64_t m = h.rows, d = self->hidden, count = pair_count(self, d);
+    spectral_pairs pairs = pairs_of(self, d);
     matrix_view s = view_reshape(self->products, d, d), result = view_rows(self->result, 0, m);
-    matrix_view values = view_columns(self->values, 0, pairs),
-                weights = view_columns(self->weights, 0, pairs);
-    matrix_view vectors = view_reshape(self->vectors, pairs, d), images = view_rows(self->images, 0, pairs);
-    matrix_view coordinates = view_reshape(self->coordinates, m, pairs);
+    matrix_view images = view_rows(self->images, 0, count);
+    matrix_view coordinates = view_reshape(self->coordinates, m, count);
     matrix_view y = view_rows(self->result, 0, m); /* H L, until the result is written */
     STATUS_TRY(ops->gemm(self->queue, 0, 1, 1, h, self->root, 0, y));
     STATUS_TRY(ops->gemm(self->queue, 1, 0, 1, y, y, 0, s));
-    STATUS_TRY(ops->trace(self->queue, s, self->trace));
-    STATUS_TRY(ops->eigh_top(self->queue, s, values, vectors));
-    STATUS_TRY(coefficients(self, values, weights, scale, value));
-    STATUS_TRY(ops->gemm(self->queue, 0, 1, 1, y, vectors, 0, coordinates));
-    STATUS_TRY(ops->gemm(self->queue, 0, 0, 1, vectors, self->root, 0, images));
-    STATUS_TRY(ops->scale_rows(self->queue, images, weights));
+    STATUS_TRY(spectral_solve(ops, self->queue, s, &pairs, scale, value));
+    STATUS_TRY(ops->gemm(self->queue, 0, 1, 1, y, pairs.vectors, 0, coordinates));
+    STATUS_TRY(ops->gemm(self->queue, 0, 0, 1, pairs.vectors, self->root, 0, images));
+    STATUS_TRY(ops->scale_rows(self->queue, images, pairs.weights));
     STATUS_TRY(ops->gemm(self->queue, 0, 0, 1, coordinates, images, 0, result));
     STATUS_TRY(scale_by_gamma(self, p));
     STATUS_TRY(ops->scale_add(self->queue, 1, p, 1, result));

@@ -7,18 +7,17 @@
  */
 #include "scratch.h"
 
-#include <lapacke.h>
 #include <math.h>
 
 #include "../device.h"
 #include "base/parallel.h"
 #include "base/random.h"
 #include "regularizer/spectral.h"
+#include "svd_reference.h"
 
 #define VALUE_TOLERANCE    1e-6
 #define GRADIENT_TOLERANCE 1e-5
-#define RANK_TOLERANCE     1e-6 /* of a singular value over the largest one */
-#define ROWS_BEYOND        3    /* planned for, not used */
+#define ROWS_BEYOND        3 /* planned for, not used */
 
 typedef struct problem {
     const char *name;
@@ -47,19 +46,6 @@ typedef struct bench {
     double expected;
 } bench;
 
-static double *numbers(int64_t count) {
-    double *out = calloc((size_t)count, sizeof *out);
-    assert_non_null(out);
-    return out;
-}
-
-static double norm_of(const double *x, int64_t count) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += x[i] * x[i];
-    return sqrt(sum);
-}
-
 /* c = op(a) op(b) for row-major a [m, k], b [k, n], or their transposes. */
 static void multiply(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, const double *a,
                      const double *b, double *c) {
@@ -73,48 +59,11 @@ static void multiply(int transpose_a, int transpose_b, int64_t m, int64_t n, int
         }
 }
 
-/* a [m, n] = u diag(s) vt; a is kept. */
-static void decompose(const double *a, int64_t m, int64_t n, double *u, double *s, double *vt) {
-    int64_t p = m < n ? m : n;
-    double *copy = numbers(m * n), *work = numbers(p);
-    memcpy(copy, a, (size_t)(m * n) * sizeof *a);
-    assert_int_equal(LAPACKE_dgesvd(LAPACK_ROW_MAJOR, 'S', 'S', (lapack_int)m, (lapack_int)n, copy,
-                                    (lapack_int)n, s, u, (lapack_int)p, vt, (lapack_int)n, work),
-                     0);
-    free(copy);
-    free(work);
-}
-
-/* dz = the gradient of the term; returns the term. */
-static double reference_term(const problem *one, const double *z, double *dz) {
-    int64_t m = one->rows, v = one->vocabulary, p = m < v ? m : v;
-    double *u = numbers(m * p), *s = numbers(p), *vt = numbers(p * v), top = 0, squares = 0, all = 0;
-    decompose(z, m, v, u, s, vt);
-    for (int64_t i = 0; i < p; i++) {
-        top += i < one->top ? s[i] : 0;
-        squares += s[i] * s[i];
-        all += s[i];
-    }
-    bool nuclear = one->norm == BALORA_SVD_NUCLEAR;
-    double norm = nuclear ? all : sqrt(squares);
-    for (int64_t l = 0; l < p && norm > 0; l++) {
-        double along = (nuclear ? top / (norm * norm) : s[l] * top / (norm * norm * norm)) -
-                       (l < one->top ? 1 / norm : 0);
-        for (int64_t i = 0; i < m && s[l] > RANK_TOLERANCE * s[0]; i++)
-            for (int64_t j = 0; j < v; j++)
-                dz[i * v + j] += along * u[i * p + l] * vt[l * v + j];
-    }
-    free(u);
-    free(s);
-    free(vt);
-    return norm > 0 ? -top / norm : 0;
-}
-
 static void compute_reference(bench *self) {
     int64_t m = self->problem->rows, d = self->problem->hidden, v = self->problem->vocabulary;
     double *z = numbers(m * v), *dz = numbers(m * v);
     multiply(0, 1, m, v, d, self->h, self->w, z);
-    self->expected = reference_term(self->problem, z, dz);
+    self->expected = reference_term(m, v, self->problem->top, self->problem->norm, z, dz);
     multiply(0, 0, m, d, v, dz, self->w, self->dh);
     multiply(1, 0, v, d, m, dz, self->h, self->dw);
     free(z);
