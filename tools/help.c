@@ -34,6 +34,29 @@ static const struct {
     {BALORA_OPTIONS_CONTEXT, "machine"},
 };
 
+/* What few runs change: told by --help=all only, so that --help fits a screen. */
+static const char *const rare[] = {
+    "adaptive_maximum",
+    "adaptive_minimum",
+    "beta1",
+    "beta2",
+    "device_graph",
+    "focus_ramp_ratio",
+    "focus_warmup_ratio",
+    "log_level",
+    "logit_chunk",
+    "loss_reduction",
+    "plugin_path",
+    "task",
+};
+
+static int is_rare(const char *key) {
+    for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)
+        if (strcmp(key, rare[i]) == 0)
+            return 1;
+    return 0;
+}
+
 /* "rank" or "no-shuffle": the word that changes something. */
 static void print_word(const option *self, char word[ITEM]) {
     int negated =
@@ -79,7 +102,7 @@ static void print_item(const option *self, char item[ITEM]) {
 static void print_group(const option_list *list, int group, const char *title, size_t *column) {
     char item[ITEM];
     for (size_t i = 0; i < list->count; i++) {
-        if (list->options[i].group != group)
+        if (list->options[i].group != group || is_rare(list->options[i].key))
             continue;
         print_item(&list->options[i], item);
         if (*column == 0) {
@@ -107,7 +130,7 @@ static void print_screen(const option_list *list) {
         }
         print_group(list, groups[i].group, groups[i].title, &column);
     }
-    printf("\nValues shown are the defaults; of choices, the first. --help=all explains each.\n");
+    printf("\nValues shown are the defaults; of choices, the first. --help=all explains all.\n");
 }
 
 static void print_bounds(const balora_option_description *description) {
