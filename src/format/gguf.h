@@ -29,9 +29,9 @@
 typedef struct gguf_value {
     const char *key;
     uint32_t type;
-    uint32_t element_type;     /* of an array */
-    uint64_t count;            /* elements of an array, bytes of a text, otherwise 1 */
-    const unsigned char *data; /* as the file has it, borrowed from the header */
+    uint32_t element_type;       /* of an array */
+    uint64_t count;              /* elements of an array, bytes of a text, otherwise 1 */
+    const unsigned char *data;   /* as the file has it, borrowed from the header */
     uint64_t key_offset, offset; /* of key and data in the file */
 } gguf_value;
 
@@ -119,9 +119,8 @@ typedef struct gguf_writer {
     int64_t place;
 } gguf_writer;
 
-balora_status gguf_create(gguf_writer *out, allocator *memory, const char *path,
-                          const gguf_setting *settings, int64_t setting_count, const gguf_output *tensors,
-                          int64_t tensor_count);
+balora_status gguf_create(gguf_writer *out, allocator *memory, const char *path, const gguf_setting *settings,
+                          int64_t setting_count, const gguf_output *tensors, int64_t tensor_count);
 /* Index of the tensor whose bytes come next; -1 behind the last. */
 int64_t gguf_next(const gguf_writer *writer);
 balora_status gguf_write(gguf_writer *writer, const void *data, uint64_t bytes);

@@ -27,8 +27,7 @@ static balora_status grow(gguf_cursor *cursor, uint64_t needed) {
     if (capacity > self->file.bytes)
         capacity = self->file.bytes;
     /* one byte more: the NUL behind a text that ends the header */
-    STATUS_TRY(
-        memory_grow(self->file.memory, &self->header, cursor->held, capacity + 1, 1, "a GGUF header"));
+    STATUS_TRY(memory_grow(self->file.memory, &self->header, cursor->held, capacity + 1, 1, "a GGUF header"));
     cursor->capacity = capacity;
     STATUS_TRY(file_read_at(&self->file, cursor->held, self->header + cursor->held, capacity - cursor->held));
     cursor->held = capacity;
@@ -68,7 +67,8 @@ static balora_status take_u64(gguf_cursor *cursor, uint64_t *out, const char *wh
 }
 
 /* A count of things of which each takes at least `least` bytes of the file. */
-static balora_status take_count(gguf_cursor *cursor, uint64_t limit, uint64_t least, const char *what, int64_t *out) {
+static balora_status take_count(gguf_cursor *cursor, uint64_t limit, uint64_t least, const char *what,
+                                int64_t *out) {
     uint64_t count, left;
     STATUS_TRY(take_u64(cursor, &count, what));
     left = cursor->self->file.bytes - cursor->at;
@@ -85,7 +85,8 @@ static balora_status read_start(gguf_cursor *cursor) {
     gguf_file *self = cursor->self;
     STATUS_TRY(take(cursor, 4, "the magic number"));
     if (memcmp(self->header, "GGUF", 4) != 0)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: offset 0: expected the magic number \"GGUF\"", self->file.path);
+        return status_fail(BALORA_ERROR_FORMAT, "%s: offset 0: expected the magic number \"GGUF\"",
+                           self->file.path);
     STATUS_TRY(take_u32(cursor, &self->version, "the version"));
     if (self->version >= 1u << 16)
         return status_fail(BALORA_ERROR_UNSUPPORTED,
@@ -97,7 +98,8 @@ static balora_status read_start(gguf_cursor *cursor) {
                            self->file.path, self->version, GGUF_VERSION);
     STATUS_TRY(take_count(cursor, GGUF_TENSOR_LIMIT, TENSOR_BYTES_LEAST, "the number of tensors",
                           &self->tensor_count));
-    return take_count(cursor, GGUF_VALUE_LIMIT, VALUE_BYTES_LEAST, "the number of values", &self->value_count);
+    return take_count(cursor, GGUF_VALUE_LIMIT, VALUE_BYTES_LEAST, "the number of values",
+                      &self->value_count);
 }
 
 /* A key or a tensor's name: printable ASCII, so that it can stand in messages. The length stays for close_name. */
@@ -106,7 +108,8 @@ static balora_status take_name(gguf_cursor *cursor, const char *what, uint64_t *
     STATUS_TRY(take_u64(cursor, &length, what));
     *offset = cursor->at;
     if (length == 0 || length > GGUF_NAME_LIMIT)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": %s of %" PRIu64 " bytes; expected 1 to %d",
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: offset %" PRIu64 ": %s of %" PRIu64 " bytes; expected 1 to %d",
                            cursor->self->file.path, cursor->at - 8, what, length, GGUF_NAME_LIMIT);
     STATUS_TRY(take(cursor, length, what));
     for (uint64_t i = *offset; i < cursor->at; i++)
@@ -131,8 +134,8 @@ static balora_status take_elements(gguf_cursor *cursor, gguf_value *value) {
                            gguf_value_name(value->element_type));
     if (value->count > left / (texts ? 8 : bytes))
         return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: offset %" PRIu64 ": an array of %" PRIu64 " elements, but the file has %" PRIu64
-                           " bytes left",
+                           "%s: offset %" PRIu64 ": an array of %" PRIu64
+                           " elements, but the file has %" PRIu64 " bytes left",
                            cursor->self->file.path, cursor->at - 8, value->count, left);
     value->offset = cursor->at;
     if (!texts)
@@ -157,7 +160,8 @@ static balora_status read_value(gguf_cursor *cursor, gguf_value *value) {
         return take(cursor, value->count, "a text");
     }
     if (gguf_value_bytes(value->type) == 0)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": a value of type %" PRIu32 "; expected 0 to %d",
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: offset %" PRIu64 ": a value of type %" PRIu32 "; expected 0 to %d",
                            cursor->self->file.path, cursor->at - 4, value->type, GGUF_VALUE_TYPES - 1);
     value->offset = cursor->at;
     return take(cursor, gguf_value_bytes(value->type), "a value");
@@ -169,14 +173,16 @@ static balora_status read_tensor(gguf_cursor *cursor, gguf_tensor *tensor) {
     STATUS_TRY(take_name(cursor, "a tensor's name", &tensor->name_offset));
     STATUS_TRY(take_u32(cursor, &rank, "a tensor's number of dimensions"));
     if (rank > GGUF_RANK_LIMIT)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": %" PRIu32 " dimensions; at most %d are read",
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: offset %" PRIu64 ": %" PRIu32 " dimensions; at most %d are read",
                            cursor->self->file.path, cursor->at - 4, rank, GGUF_RANK_LIMIT);
     tensor->rank = (int32_t)rank;
     for (uint32_t i = 0; i < rank; i++) {
         uint64_t size;
         STATUS_TRY(take_u64(cursor, &size, "a tensor's shape"));
         if (size > INT64_MAX)
-            return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": a dimension of %" PRIu64 " overflows",
+            return status_fail(BALORA_ERROR_FORMAT,
+                               "%s: offset %" PRIu64 ": a dimension of %" PRIu64 " overflows",
                                cursor->self->file.path, cursor->at - 8, size);
         tensor->shape[i] = (int64_t)size;
     }
@@ -208,10 +214,10 @@ balora_status gguf_header_read(gguf_file *self, uint64_t *bytes) {
     gguf_cursor cursor = {.self = self};
     allocator *memory = self->file.memory;
     STATUS_TRY(read_start(&cursor));
-    STATUS_TRY(
-        memory_zeroed(memory, &self->values, (size_t)self->value_count, sizeof *self->values, "a list of values"));
-    STATUS_TRY(
-        memory_zeroed(memory, &self->tensors, (size_t)self->tensor_count, sizeof *self->tensors, "a tensor list"));
+    STATUS_TRY(memory_zeroed(memory, &self->values, (size_t)self->value_count, sizeof *self->values,
+                             "a list of values"));
+    STATUS_TRY(memory_zeroed(memory, &self->tensors, (size_t)self->tensor_count, sizeof *self->tensors,
+                             "a tensor list"));
     for (int64_t i = 0; i < self->value_count; i++)
         STATUS_TRY(read_value(&cursor, &self->values[i]));
     for (int64_t i = 0; i < self->tensor_count; i++)

@@ -6,9 +6,10 @@ static const struct {
     uint32_t bytes;
     const char *name;
 } values[GGUF_VALUE_TYPES] = {
-    [GGUF_U8] = {1, "u8"},     [GGUF_I8] = {1, "i8"},      [GGUF_U16] = {2, "u16"},    [GGUF_I16] = {2, "i16"},
-    [GGUF_U32] = {4, "u32"},   [GGUF_I32] = {4, "i32"},    [GGUF_F32] = {4, "f32"},    [GGUF_BOOL] = {1, "bool"},
-    [GGUF_TEXT] = {0, "text"}, [GGUF_ARRAY] = {0, "array"}, [GGUF_U64] = {8, "u64"},   [GGUF_I64] = {8, "i64"},
+    [GGUF_U8] = {1, "u8"},       [GGUF_I8] = {1, "i8"},     [GGUF_U16] = {2, "u16"},
+    [GGUF_I16] = {2, "i16"},     [GGUF_U32] = {4, "u32"},   [GGUF_I32] = {4, "i32"},
+    [GGUF_F32] = {4, "f32"},     [GGUF_BOOL] = {1, "bool"}, [GGUF_TEXT] = {0, "text"},
+    [GGUF_ARRAY] = {0, "array"}, [GGUF_U64] = {8, "u64"},   [GGUF_I64] = {8, "i64"},
     [GGUF_F64] = {8, "f64"},
 };
 

@@ -45,8 +45,8 @@ static balora_status find(const gguf_file *self, const char *key, bool required,
 }
 
 static balora_status wrong_type(const gguf_file *self, const gguf_value *value, const char *expected) {
-    return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": \"%s\": expected %s, found %s", self->file.path,
-                       value->offset, value->key, expected, gguf_value_name(value->type));
+    return status_fail(BALORA_ERROR_FORMAT, "%s: offset %" PRIu64 ": \"%s\": expected %s, found %s",
+                       self->file.path, value->offset, value->key, expected, gguf_value_name(value->type));
 }
 
 /* False when the value is none, or beyond 63 bits. */
@@ -157,8 +157,9 @@ balora_status gguf_array(const gguf_file *self, const char *key, bool required, 
         return wrong_type(self, value, "an array");
     if (value->element_type != element_type)
         return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: offset %" PRIu64 ": \"%s\": expected an array of %s, found one of %s", self->file.path,
-                           value->offset, key, gguf_value_name(element_type), gguf_value_name(value->element_type));
+                           "%s: offset %" PRIu64 ": \"%s\": expected an array of %s, found one of %s",
+                           self->file.path, value->offset, key, gguf_value_name(element_type),
+                           gguf_value_name(value->element_type));
     *out = value;
     return BALORA_OK;
 }

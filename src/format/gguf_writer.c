@@ -58,14 +58,15 @@ static balora_status measure(gguf_writer *writer, const gguf_output *tensor, uin
     int64_t size = type->block_bytes;
     for (int32_t i = 0; i < tensor->rank; i++)
         if (tensor->shape[i] < 0 || !arith_multiply_i64(size, tensor->shape[i], &size))
-            return status_fail(BALORA_ERROR_INTERNAL, "%s: tensor \"%.200s\": its size overflows", writer->file.path,
-                               tensor->name);
+            return status_fail(BALORA_ERROR_INTERNAL, "%s: tensor \"%.200s\": its size overflows",
+                               writer->file.path, tensor->name);
     *bytes = (uint64_t)size;
     return BALORA_OK;
 }
 
 /* One tensor's description; `offset` is its place behind the header. */
-static balora_status put_tensor(gguf_writer *writer, const gguf_output *tensor, uint64_t offset, uint64_t *header) {
+static balora_status put_tensor(gguf_writer *writer, const gguf_output *tensor, uint64_t offset,
+                                uint64_t *header) {
     *header += 8 + strlen(tensor->name) + 4 + 8 * (uint64_t)tensor->rank + 4 + 8;
     STATUS_TRY(put_text(writer, tensor->name));
     STATUS_TRY(put(writer, (uint64_t)tensor->rank, 4));
@@ -118,7 +119,8 @@ int64_t gguf_next(const gguf_writer *writer) {
 balora_status gguf_write(gguf_writer *writer, const void *data, uint64_t bytes) {
     int64_t place = writer->place;
     if (place >= writer->count || bytes > writer->remaining[place])
-        return status_fail(BALORA_ERROR_INTERNAL, "%s: %" PRIu64 " bytes are more than the tensor that is due takes",
+        return status_fail(BALORA_ERROR_INTERNAL,
+                           "%s: %" PRIu64 " bytes are more than the tensor that is due takes",
                            writer->file.path, bytes);
     writer->remaining[place] -= bytes;
     STATUS_TRY(file_write(&writer->file, data, bytes));
