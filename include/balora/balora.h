@@ -18,6 +18,7 @@
 #include "balora/options.h"
 #include "balora/regularizer.h"
 #include "balora/status.h"
+#include "balora/tensor.h"
 #include "balora/tokenizer.h"
 #include "balora/trainer.h"
 #include "balora/types.h"

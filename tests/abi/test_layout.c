@@ -189,6 +189,17 @@ static const layout layouts[] = {
     FIELD(balora_evaluation, sequences, 72, 8),
     FIELD(balora_evaluation, seconds, 80, 8),
     WHOLE(balora_evaluation, 88),
+    FIELD(balora_tensor, struct_size, 0, 8),
+    FIELD(balora_tensor, data, 8, 8),
+    FIELD(balora_tensor, dtype, 16, 4),
+    FIELD(balora_tensor, rank, 20, 4),
+    FIELD(balora_tensor, device, 24, 4),
+    FIELD(balora_tensor, device_index, 28, 4),
+    FIELD(balora_tensor, read_only, 32, 4),
+    FIELD(balora_tensor, reserved, 36, 4),
+    FIELD(balora_tensor, shape, 40, 64),
+    FIELD(balora_tensor, strides, 104, 64),
+    WHOLE(balora_tensor, 168),
 };
 
 static const constant constants[] = {
@@ -235,6 +246,9 @@ static const constant constants[] = {
     VALUE(BALORA_I32, 50),
     VALUE(BALORA_I64, 60),
     VALUE(BALORA_U8, 70),
+    VALUE(BALORA_DEVICE_CPU, 0),
+    VALUE(BALORA_DEVICE_CUDA, 10),
+    VALUE(BALORA_TENSOR_RANK, 8),
     VALUE(BALORA_METHOD_BA_LORA, 0),
     VALUE(BALORA_METHOD_PISSA, 10),
     VALUE(BALORA_METHOD_LORA, 20),

@@ -14,6 +14,9 @@ static void null_arguments_are_named(void **state) {
     balora_trainer *trainer = NULL;
     balora_regularizers *set = NULL;
     balora_optimizer *optimizer = NULL;
+    balora_tensor tensor = BALORA_TENSOR_INIT;
+    struct DLManagedTensor *plain;
+    struct DLManagedTensorVersioned *versioned;
     char *text = NULL;
     const int32_t *ids, *labels;
     const int64_t offsets[2] = {0, 1};
@@ -46,6 +49,18 @@ static void null_arguments_are_named(void **state) {
     EXPECT_NULL(balora_regularizers_weights(NULL, 0, 1, 0, lambdas),
                 "balora_regularizers_weights: regularizers");
     EXPECT_NULL(balora_optimizer_create(&optimizer, NULL, NULL), "balora_optimizer_create: adapter");
+    EXPECT_NULL(balora_tensor_contiguous(NULL, NULL, BALORA_F32, 0, NULL), "balora_tensor_contiguous: out");
+    EXPECT_NULL(balora_tensor_contiguous(&tensor, NULL, BALORA_F32, 1, NULL),
+                "balora_tensor_contiguous: shape");
+    EXPECT_NULL(balora_tensor_from_dlpack(NULL, NULL), "balora_tensor_from_dlpack: out");
+    EXPECT_NULL(balora_tensor_from_dlpack(&tensor, NULL), "balora_tensor_from_dlpack: managed");
+    EXPECT_NULL(balora_tensor_from_dlpack_versioned(&tensor, NULL),
+                "balora_tensor_from_dlpack_versioned: managed");
+    EXPECT_NULL(balora_tensor_to_dlpack(NULL, context, &tensor, NULL, NULL), "balora_tensor_to_dlpack: out");
+    EXPECT_NULL(balora_tensor_to_dlpack(&plain, NULL, &tensor, NULL, NULL),
+                "balora_tensor_to_dlpack: context");
+    EXPECT_NULL(balora_tensor_to_dlpack_versioned(&versioned, context, NULL, NULL, NULL),
+                "balora_tensor_to_dlpack_versioned: tensor");
     EXPECT_NULL(balora_trainer_create(&trainer, NULL, NULL, NULL), "balora_trainer_create: adapter");
     EXPECT_NULL(balora_trainer_step(NULL, NULL), "balora_trainer_step: trainer");
     EXPECT_NULL(balora_trainer_describe(NULL, NULL), "balora_trainer_describe: trainer");

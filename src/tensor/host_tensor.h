@@ -1,0 +1,25 @@
+/* A host's tensor (balora/tensor.h): checked, and seen as a matrix. */
+#ifndef TENSOR_HOST_TENSOR_H
+#define TENSOR_HOST_TENSOR_H
+
+#include <stdbool.h>
+
+#include "balora/tensor.h"
+#include "tensor/dtype.h"
+
+/*
+ * ARGUMENT, naming `name` and the field, unless it has a known dtype and device, 0 to 8 dimensions of 0 or more, a count
+ * and distances that fit 63 bits in bytes, and where it has elements, an address fit for their type.
+ */
+balora_status host_tensor_check(const balora_tensor *tensor, const char *name);
+
+/* Strides of a row-major tensor without gaps, from its shape; ARGUMENT where that overflows. */
+balora_status host_tensor_compact_strides(balora_tensor *tensor, const char *name);
+
+/* Elements; of a checked tensor. */
+int64_t host_tensor_count(const balora_tensor *tensor);
+
+/* Do the bytes that the two checked tensors span meet? Tensors of different devices never do. */
+bool host_tensor_overlaps(const balora_tensor *a, const balora_tensor *b);
+
+#endif
