@@ -94,6 +94,9 @@ balora_status adapter_upload(balora_adapter *adapter, matrix_view factor, const 
 /* peft_read.c, peft_write.c */
 balora_status adapter_open(balora_adapter **out, balora_model *model, const char *folder);
 balora_status adapter_save(balora_adapter *adapter, const char *folder, const char *base_model);
+/* The same, or `trained_only` without the initial factors: for the residual model W - s B0 A0 as base. */
+balora_status adapter_save_form(balora_adapter *adapter, const char *folder, const char *base_model,
+                                bool trained_only);
 
 /* merge.c */
 balora_status adapter_merge(balora_adapter *adapter, const char *folder);

@@ -27,11 +27,8 @@ void peft_config_free(peft_config *self, allocator *memory); /* also on a zeroed
  * evaluated: true. */
 bool peft_config_targets(const peft_config *self, const char *name, size_t length);
 
-/* Rank and alpha of a module as they are written: twice the rank where the initial factors count, and the same scale. */
-int64_t peft_written_rank(const adapter_module *module);
-double peft_written_alpha(const adapter_module *module, bool use_rslora);
-
-/* Write the configuration of `adapter` as plain LoRA. */
-balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model);
+/* Write the configuration of `adapter` as plain LoRA, see plain.h. */
+balora_status peft_config_write(const balora_adapter *adapter, bool trained_only, const char *folder,
+                                const char *base_model);
 
 #endif

@@ -3,17 +3,9 @@
 #include <string.h>
 
 #include "adapter/peft_config.h"
+#include "adapter/plain.h"
 #include "base/file.h"
 #include "base/status.h"
-
-int64_t peft_written_rank(const adapter_module *module) {
-    return module->has_initial ? 2 * module->rank : module->rank;
-}
-
-double peft_written_alpha(const adapter_module *module, bool use_rslora) {
-    double growth = use_rslora ? sqrt(2) : 2;
-    return module->has_initial ? growth * module->alpha : module->alpha;
-}
 
 /* Short names where every layer's module of that name is adapted, else full names. */
 static json_t *list_targets(const balora_adapter *adapter) {
@@ -40,26 +32,30 @@ static json_t *number(double value) {
     return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
 }
 
-/* What a module has, of the figures that a pattern may give it. */
-typedef double (*module_figure)(const balora_adapter *adapter, const adapter_module *module);
+typedef struct written_form {
+    const balora_adapter *adapter;
+    bool trained_only; /* see plain.h */
+} written_form;
 
-static double figure_rank(const balora_adapter *adapter, const adapter_module *module) {
-    (void)adapter;
-    return (double)peft_written_rank(module);
+/* What a module has, of the figures that a pattern may give it. */
+typedef double (*module_figure)(const written_form *form, const adapter_module *module);
+
+static double figure_rank(const written_form *form, const adapter_module *module) {
+    return (double)plain_rank(module, form->trained_only);
 }
 
-static double figure_alpha(const balora_adapter *adapter, const adapter_module *module) {
-    return peft_written_alpha(module, adapter->use_rslora != 0);
+static double figure_alpha(const written_form *form, const adapter_module *module) {
+    return plain_alpha(module, form->adapter->use_rslora != 0, form->trained_only);
 }
 
 /* What most modules have; the first of equals. */
-static double most_common(const balora_adapter *adapter, module_figure figure) {
+static double most_common(const written_form *form, module_figure figure) {
     double best = 0;
-    for (int64_t i = 0, most = 0; i < adapter->module_count; i++) {
-        double value = figure(adapter, &adapter->modules[i]);
+    for (int64_t i = 0, most = 0; i < form->adapter->module_count; i++) {
+        double value = figure(form, &form->adapter->modules[i]);
         int64_t count = 0;
-        for (int64_t k = 0; k < adapter->module_count; k++)
-            count += figure(adapter, &adapter->modules[k]) == value;
+        for (int64_t k = 0; k < form->adapter->module_count; k++)
+            count += figure(form, &form->adapter->modules[k]) == value;
         if (count > most) {
             most = count;
             best = value;
@@ -69,24 +65,23 @@ static double most_common(const balora_adapter *adapter, module_figure figure) {
 }
 
 /* Have all modules of the same projection this value? */
-static bool is_uniform(const balora_adapter *adapter, module_figure figure, const projection *part,
-                       double value) {
-    for (int64_t i = 0; i < adapter->module_count; i++)
-        if (adapter->modules[i].projection == part && figure(adapter, &adapter->modules[i]) != value)
+static bool is_uniform(const written_form *form, module_figure figure, const projection *part, double value) {
+    for (int64_t i = 0; i < form->adapter->module_count; i++)
+        if (form->adapter->modules[i].projection == part && figure(form, &form->adapter->modules[i]) != value)
             return false;
     return true;
 }
 
 /* The modules that differ from `common`: by short names where all of that name have the same, else by full ones. */
-static json_t *list_pattern(const balora_adapter *adapter, module_figure figure, double common) {
+static json_t *list_pattern(const written_form *form, module_figure figure, double common) {
     json_t *pattern = json_object();
     bool failed = pattern == NULL;
-    for (int64_t i = 0; i < adapter->module_count && !failed; i++) {
-        const adapter_module *module = &adapter->modules[i];
-        double value = figure(adapter, module);
+    for (int64_t i = 0; i < form->adapter->module_count && !failed; i++) {
+        const adapter_module *module = &form->adapter->modules[i];
+        double value = figure(form, module);
         if (value == common)
             continue;
-        bool uniform = is_uniform(adapter, figure, module->projection, value);
+        bool uniform = is_uniform(form, figure, module->projection, value);
         failed = json_object_set_new(pattern, uniform ? module->projection->name : module->name,
                                      number(value)) != 0;
     }
@@ -96,35 +91,36 @@ static json_t *list_pattern(const balora_adapter *adapter, module_figure figure,
     return NULL;
 }
 
-static int set_pattern(json_t *document, const char *key, const balora_adapter *adapter, module_figure figure,
+static int set_pattern(json_t *document, const char *key, const written_form *form, module_figure figure,
                        double common) {
-    json_t *pattern = list_pattern(adapter, figure, common);
+    json_t *pattern = list_pattern(form, figure, common);
     if (pattern != NULL && json_object_size(pattern) > 0)
         return json_object_set_new(document, key, pattern);
     json_decref(pattern);
     return pattern == NULL ? -1 : 0;
 }
 
-static json_t *make_document(const balora_adapter *adapter, const char *base_model) {
-    double rank = most_common(adapter, figure_rank), alpha = most_common(adapter, figure_alpha);
+static json_t *make_document(const written_form *form, const char *base_model) {
+    double rank = most_common(form, figure_rank), alpha = most_common(form, figure_alpha);
     json_t *document = json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path",
                                  base_model, "inference_mode", 1, "init_lora_weights", 1, "lora_alpha",
                                  number(alpha), "peft_type", "LORA", "r", (json_int_t)rank, "target_modules",
-                                 list_targets(adapter), "task_type", "CAUSAL_LM");
+                                 list_targets(form->adapter), "task_type", "CAUSAL_LM");
     if (document == NULL)
         return NULL;
-    bool failed = adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;
-    failed = failed || set_pattern(document, "rank_pattern", adapter, figure_rank, rank) != 0;
-    failed = failed || set_pattern(document, "alpha_pattern", adapter, figure_alpha, alpha) != 0;
+    bool failed = form->adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;
+    failed = failed || set_pattern(document, "rank_pattern", form, figure_rank, rank) != 0;
+    failed = failed || set_pattern(document, "alpha_pattern", form, figure_alpha, alpha) != 0;
     if (!failed)
         return document;
     json_decref(document);
     return NULL;
 }
 
-balora_status peft_config_write(const balora_adapter *adapter, const char *folder, const char *base_model) {
+balora_status peft_config_write(const balora_adapter *adapter, bool trained_only, const char *folder,
+                                const char *base_model) {
     allocator *memory = &adapter->model->context->memory;
-    json_t *document = make_document(adapter, base_model);
+    json_t *document = make_document(&(written_form){adapter, trained_only}, base_model);
     char *path = NULL;
     balora_status status;
     if (document == NULL)

@@ -9,11 +9,6 @@ void peft_factor_name(char name[PEFT_NAME_BYTES], const char *module, factor_kin
     snprintf(name, PEFT_NAME_BYTES, PEFT_NAME_PREFIX "%s%s", module, factor_suffixes[kind]);
 }
 
-void peft_factor_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind) {
-    shape[0] = kind == FACTOR_A ? rank : part->out;
-    shape[1] = kind == FACTOR_A ? part->in : rank;
-}
-
 const projection *peft_find_module(const balora_model *model, const char *name, size_t length) {
     static const char prefix[] = "model.layers.";
     const size_t start = sizeof prefix - 1;

@@ -2,16 +2,13 @@
 #ifndef ADAPTER_PEFT_NAMES_H
 #define ADAPTER_PEFT_NAMES_H
 
-#include "adapter/adapter.h"
+#include "adapter/plain.h"
 
 #define PEFT_NAME_PREFIX "base_model.model."
 #define PEFT_NAME_BYTES  160
 
-typedef enum factor_kind { FACTOR_A, FACTOR_B, FACTOR_COUNT } factor_kind;
-
 /* base_model.model.MODULE.lora_A.weight */
 void peft_factor_name(char name[PEFT_NAME_BYTES], const char *module, factor_kind kind);
-void peft_factor_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind);
 
 /* The kind of factor that a tensor's name calls, and its module [*length]; FACTOR_COUNT for any other name. */
 factor_kind peft_parse_name(const char *name, const char **module, size_t *length);

@@ -50,7 +50,7 @@ static balora_status check_pair(const peft_input *self, const tensor_place *plac
         int64_t shape[2];
         tensor_place found;
         peft_factor_name(factor, module, (factor_kind)kind);
-        peft_factor_shape(shape, part, self->config.rank, (factor_kind)kind);
+        plain_shape(shape, part, self->config.rank, (factor_kind)kind);
         STATUS_TRY(tensor_files_expect(&self->files, factor, 2, shape, &found));
     }
     return BALORA_OK;

@@ -1,0 +1,104 @@
+#include "adapter/plain.h"
+
+#include <math.h>
+
+#include "base/arith.h"
+#include "base/status.h"
+
+int64_t plain_rank(const adapter_module *module, bool trained_only) {
+    return module->has_initial && !trained_only ? 2 * module->rank : module->rank;
+}
+
+double plain_alpha(const adapter_module *module, bool use_rslora, bool trained_only) {
+    double growth = use_rslora ? sqrt(2) : 2;
+    return module->has_initial && !trained_only ? growth * module->alpha : module->alpha;
+}
+
+void plain_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind) {
+    shape[0] = kind == FACTOR_A ? rank : part->out;
+    shape[1] = kind == FACTOR_A ? part->in : rank;
+}
+
+static balora_status check_finite(const plain_factors *self, const adapter_module *module, matrix_view factor,
+                                  const char *what) {
+    STATUS_TRY(adapter_download(self->adapter, factor, self->loaded));
+    int64_t place = dtype_find_non_finite(BALORA_F32, self->loaded, factor.rows * factor.cols);
+    if (place < 0)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_NUMERIC, "%s: %s[%lld, %lld] is not finite; the adapter is not written",
+                       module->name, what, (long long)(place / factor.cols),
+                       (long long)(place % factor.cols));
+}
+
+static balora_status check_all_finite(const plain_factors *self) {
+    for (int64_t i = 0; i < self->adapter->module_count; i++) {
+        const adapter_module *module = &self->adapter->modules[i];
+        STATUS_TRY(check_finite(self, module, module->a, "A"));
+        STATUS_TRY(check_finite(self, module, module->b, "B"));
+        if (!module->has_initial)
+            continue;
+        STATUS_TRY(check_finite(self, module, module->a0, "A0"));
+        STATUS_TRY(check_finite(self, module, module->b0, "B0"));
+    }
+    return BALORA_OK;
+}
+
+static balora_status allocate(plain_factors *self) {
+    const balora_adapter *adapter = self->adapter;
+    allocator *memory = &adapter->model->context->memory;
+    int64_t elements = 0;
+    for (int64_t i = 0; i < adapter->module_count; i++) {
+        const adapter_module *module = &adapter->modules[i];
+        const projection *part = module->projection;
+        elements = arith_max(elements, arith_max(part->in, part->out) * plain_rank(module, false));
+    }
+    STATUS_TRY(memory_new(memory, &self->loaded, (size_t)elements, sizeof(float), "a factor"));
+    return memory_new(memory, &self->values, (size_t)elements, sizeof(float), "a factor");
+}
+
+balora_status plain_create(plain_factors *out, balora_adapter *adapter, bool trained_only) {
+    *out = (plain_factors){.adapter = adapter, .trained_only = trained_only};
+    STATUS_TRY(allocate(out));
+    return check_all_finite(out);
+}
+
+void plain_free(plain_factors *self) {
+    if (self->adapter == NULL)
+        return;
+    allocator *memory = &self->adapter->model->context->memory;
+    memory_free(memory, self->loaded);
+    memory_free(memory, self->values);
+    *self = (plain_factors){0};
+}
+
+/* [A; A0] */
+static balora_status stack_rows(const plain_factors *self, const adapter_module *module) {
+    STATUS_TRY(adapter_download(self->adapter, module->a, self->values));
+    if (plain_rank(module, self->trained_only) == module->rank)
+        return BALORA_OK;
+    return adapter_download(self->adapter, module->a0, self->values + module->a.rows * module->a.cols);
+}
+
+/* sign * `loaded` [out, rank] into columns [first, first + rank). */
+static void place_columns(const plain_factors *self, const adapter_module *module, int64_t first,
+                          float sign) {
+    int64_t rank = module->rank, columns = plain_rank(module, self->trained_only);
+    for (int64_t row = 0; row < module->b.rows; row++)
+        for (int64_t column = 0; column < rank; column++)
+            self->values[row * columns + first + column] = sign * self->loaded[row * rank + column];
+}
+
+/* [B, -B0] */
+static balora_status join_columns(const plain_factors *self, const adapter_module *module) {
+    STATUS_TRY(adapter_download(self->adapter, module->b, self->loaded));
+    place_columns(self, module, 0, 1);
+    if (plain_rank(module, self->trained_only) == module->rank)
+        return BALORA_OK;
+    STATUS_TRY(adapter_download(self->adapter, module->b0, self->loaded));
+    place_columns(self, module, module->rank, -1);
+    return BALORA_OK;
+}
+
+balora_status plain_read(const plain_factors *self, const adapter_module *module, factor_kind kind) {
+    return kind == FACTOR_A ? stack_rows(self, module) : join_columns(self, module);
+}
