@@ -20,7 +20,8 @@ static balora_status io_failure(const char *verb, const char *path) {
 balora_status file_open(file_reader *out, allocator *memory, const char *path) {
     memset(out, 0, sizeof *out);
     out->descriptor = -1;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not blocking: a named pipe in a file's place must be refused, not waited for. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
         return io_failure("open", path);
     struct stat information;

@@ -48,8 +48,10 @@ balora_status weights_load(weights *out, allocator *memory, const backend *devic
     balora_status status;
     STATUS_GOTO(tensor_files_open(&files, memory, folder, "model"));
     STATUS_GOTO(weights_plan(&plan, memory, device, config, BALORA_F32));
+    int32_t common;
+    STATUS_GOTO(find_dtype(&files, &plan, &common)); /* every tensor is there before memory is taken */
     if (dtype == BALORA_DTYPE_AUTO)
-        STATUS_GOTO(find_dtype(&files, &plan, &dtype));
+        dtype = common;
     STATUS_GOTO(weights_create(out, memory, device, config, dtype));
     STATUS_GOTO(read_all(out, &files, queue));
 fail:

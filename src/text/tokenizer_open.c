@@ -54,6 +54,18 @@ static balora_status read_bounds(tokenizer *self, const char *folder) {
     return BALORA_OK;
 }
 
+/* The template is read before the vocabulary is complete, so its ids are held to it here. */
+static balora_status check_template(const tokenizer *self) {
+    const token_buffer *sides[] = {&self->before, &self->behind};
+    for (size_t side = 0; side < 2; side++)
+        for (size_t i = 0; i < sides[side]->count; i++)
+            if (sides[side]->ids[i] >= tokenizer_size(self))
+                return status_fail(BALORA_ERROR_FORMAT,
+                                   "%s: post_processor: the id %d belongs to no token; the largest is %d",
+                                   self->path, sides[side]->ids[i], tokenizer_size(self) - 1);
+    return BALORA_OK;
+}
+
 /* No tokenizer.json: say which other tokenizer the folder has. */
 static balora_status explain_missing(const tokenizer *self, const char *folder) {
     static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"};
@@ -89,6 +101,7 @@ balora_status tokenizer_open(tokenizer **out, allocator *memory, const char *mod
         tokenizer_read_model(self, file)); /* first: its type says most about an unsupported tokenizer */
     STATUS_GOTO(tokenizer_read_pipeline(self, file));
     STATUS_GOTO(tokenizer_read_added(self, file));
+    STATUS_GOTO(check_template(self));
     STATUS_GOTO(read_bounds(self, model_folder));
     json_decref(file);
     *out = self;
