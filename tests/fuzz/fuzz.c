@@ -69,7 +69,8 @@ static void remove_folder(void) {
 
 const char *fuzz_folder(void) {
     if (folder[0] == '\0') {
-        snprintf(folder, sizeof folder, "%s/balora-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        snprintf(folder, sizeof folder, "%s/balora-fuzz-XXXXXX",
+                 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
         fuzz_require(mkdtemp(folder) != NULL);
         fuzz_require(atexit(remove_folder) == 0);
     }
@@ -185,7 +186,12 @@ void fuzz_expect_message(balora_status status, const char *file_name) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
-    fuzz_context(); /* its own memory is held from here on */
+    static bool started;
+    if (!started) { /* what a target makes once is held from here on */
+        fuzz_context();
+        fuzz_one((fuzz_part){bytes, count});
+        started = true;
+    }
     uint64_t before = held;
     fuzz_one((fuzz_part){bytes, count});
     fuzz_require(held == before);

@@ -15,7 +15,9 @@ static balora_model *open_model(void) {
 }
 
 void fuzz_one(fuzz_part input) {
-    balora_model *model = open_model(); /* anew: what an adapter leaves behind in it would be found */
+    static balora_model *model;
+    if (model == NULL)
+        model = open_model();
     balora_adapter_information information = BALORA_ADAPTER_INFORMATION_INIT;
     balora_adapter *adapter = NULL;
     fuzz_write("adapter_config.json", fuzz_next_part(&input));
@@ -30,5 +32,4 @@ void fuzz_one(fuzz_part input) {
         fuzz_expect_message(balora_adapter_save(adapter, fuzz_folder(), "base"), NULL);
     }
     balora_adapter_free(adapter);
-    balora_model_free(model);
 }

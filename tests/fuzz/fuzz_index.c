@@ -20,7 +20,8 @@ void fuzz_one(fuzz_part input) {
         const safetensors_entry *entry = files.places[i].entry;
         tensor_place place;
         fuzz_require(tensor_files_find(&files, entry->name, &place) && place.entry == entry);
-        fuzz_expect_message(tensor_files_expect(&files, entry->name, entry->rank, entry->shape, &place), NULL);
+        fuzz_expect_message(tensor_files_expect(&files, entry->name, entry->rank, entry->shape, &place),
+                            NULL);
     }
     tensor_files_close(&files);
 }

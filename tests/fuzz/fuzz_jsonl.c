@@ -35,8 +35,8 @@ static void write_tokenizer(unsigned chat) {
                                  c == '"' || c == '\\' ? "\\" : "", c, c - '!');
     snprintf(text + used, sizeof text - used, "\"\xC4\x8A\":94,\"\xC4\xA0\":95,\":#\":96}}}");
     fuzz_write_text("tokenizer.json", text);
-    fuzz_write_text("tokenizer_config.json", chat == 2 ? "{\"eos_token\": \"<|eot_id|>\"}"
-                                                       : "{\"eos_token\": \"<|endoftext|>\"}");
+    fuzz_write_text("tokenizer_config.json",
+                    chat == 2 ? "{\"eos_token\": \"<|eot_id|>\"}" : "{\"eos_token\": \"<|endoftext|>\"}");
 }
 
 void fuzz_one(fuzz_part input) {

@@ -16,7 +16,8 @@ void fuzz_one(fuzz_part input) {
         for (int64_t i = 0; i < set.tokens; i++)
             fuzz_require(set.ids[i] >= 0 && set.ids[i] < vocabulary && set.labels[i] < vocabulary);
         for (int64_t i = 0; i < set.sequences; i++)
-            fuzz_require(dataset_length(&set, i) > 0 && (max_length == 0 || dataset_length(&set, i) <= max_length));
+            fuzz_require(dataset_length(&set, i) > 0 &&
+                         (max_length == 0 || dataset_length(&set, i) <= max_length));
     }
     dataset_free(&set);
 }

@@ -10,17 +10,29 @@
 #define TINY_TENSOR(name, shape, begin, end)                                                                 \
     "\"model." name "\":{\"dtype\":\"F32\",\"shape\":[" shape "],\"data_offsets\":[" #begin "," #end "]}"
 
-#define TINY_HEADER                                                                                          \
-    "{" TINY_TENSOR("embed_tokens.weight", "5,4", 0, 80) ","                                                 \
-    TINY_TENSOR("layers.0.input_layernorm.weight", "4", 80, 96) ","                                          \
-    TINY_TENSOR("layers.0.post_attention_layernorm.weight", "4", 96, 112) ","                                \
-    TINY_TENSOR("layers.0.self_attn.q_proj.weight", "4,4", 112, 176) ","                                     \
-    TINY_TENSOR("layers.0.self_attn.k_proj.weight", "2,4", 176, 208) ","                                     \
-    TINY_TENSOR("layers.0.self_attn.v_proj.weight", "2,4", 208, 240) ","                                     \
-    TINY_TENSOR("layers.0.self_attn.o_proj.weight", "4,4", 240, 304) ","                                     \
-    TINY_TENSOR("layers.0.mlp.gate_proj.weight", "6,4", 304, 400) ","                                        \
-    TINY_TENSOR("layers.0.mlp.up_proj.weight", "6,4", 400, 496) ","                                          \
-    TINY_TENSOR("layers.0.mlp.down_proj.weight", "4,6", 496, 592) ","                                        \
-    TINY_TENSOR("norm.weight", "4", 592, 608) "}"
+#define TINY_HEADER                                                                                                                                                                            \
+    "{" TINY_TENSOR("embed_tokens.weight", "5,4", 0, 80) "," TINY_TENSOR("layers.0.input_layernorm.weight", "4", 80, 96) "," TINY_TENSOR(                                                      \
+        "layers.0.post_attention_layernorm.weight", "4", 96,                                                                                                                                   \
+        112) "," TINY_TENSOR("layers.0.self_attn.q_proj.weight", "4,4", 112,                                                                                                                   \
+                             176) "," TINY_TENSOR("layers.0.self_attn.k_proj.weight", "2,4", 176,                                                                                              \
+                                                  208) "," TINY_TENSOR("layers.0.self_attn.v_proj.weight",                                                                                     \
+                                                                       "2,4", 208,                                                                                                             \
+                                                                       240) "," TINY_TENSOR("layers.0.self_"                                                                                   \
+                                                                                            "attn.o_proj."                                                                                     \
+                                                                                            "weight",                                                                                          \
+                                                                                            "4,4", 240,                                                                                        \
+                                                                                            304) "," TINY_TENSOR("layers.0.mlp.gate_proj.weight",                                              \
+                                                                                                                 "6,4",                                                                        \
+                                                                                                                 304,                                                                          \
+                                                                                                                 400) "," TINY_TENSOR("layers.0.mlp.up_proj.weight",                           \
+                                                                                                                                      "6,4",                                                   \
+                                                                                                                                      400,                                                     \
+                                                                                                                                      496) "," TINY_TENSOR("layers.0.mlp.down_proj.weight",    \
+                                                                                                                                                           "4,6",                              \
+                                                                                                                                                           496,                                \
+                                                                                                                                                           592) "," TINY_TENSOR("norm.weight", \
+                                                                                                                                                                                "4",           \
+                                                                                                                                                                                592,           \
+                                                                                                                                                                                608) "}"
 
 #endif
