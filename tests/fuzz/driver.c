@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-static long executions;
+static long executions, accepted_files;
 
 /* In a block of its own size, so that a sanitizer sees what reads beyond it. */
 static void run(const uint8_t *bytes, size_t count) {
@@ -60,7 +60,9 @@ static void run_file(const char *path, long mutations) {
     fuzz_require(file != NULL);
     size_t count = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
+    long before = fuzz_accepted;
     run(bytes, count);
+    accepted_files += fuzz_accepted > before;
     for (size_t i = 0; i < CUTS && mutations > 0 && count > 0; i++)
         run(bytes, count * i / CUTS);
     uint64_t seed = count;
@@ -105,6 +107,6 @@ int main(int argc, char **argv) {
             run_file(argv[i], mutations);
         files += found < 0 ? 1 : found;
     }
-    printf("%d files, %ld inputs\n", files, executions);
-    return files > 0 ? 0 : 1;
+    printf("%d files (%ld accepted), %ld inputs\n", files, accepted_files, executions);
+    return accepted_files > 0 ? 0 : 1;
 }

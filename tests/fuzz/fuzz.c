@@ -176,9 +176,13 @@ balora_context *fuzz_context(void) {
     return context;
 }
 
+long fuzz_accepted;
+
 void fuzz_expect_message(balora_status status, const char *file_name) {
-    if (status == BALORA_OK)
+    if (status == BALORA_OK) {
+        fuzz_accepted++;
         return;
+    }
     fuzz_require(balora_error_status() == status);
     fuzz_require(status != BALORA_ERROR_INTERNAL);
     fuzz_require(file_name == NULL || status == BALORA_ERROR_MEMORY ||

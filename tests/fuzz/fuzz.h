@@ -59,8 +59,11 @@ char *fuzz_text(fuzz_part part);
 allocator *fuzz_memory(void);
 balora_context *fuzz_context(void);
 
-/* A failed call says why, and in which of the given files (NULL: any text). */
+/* A failed call says why, with the file's name in the message (NULL: any message). */
 void fuzz_expect_message(balora_status status, const char *file_name);
+
+/* Calls that were held to it and succeeded: a target whose seeds are all refused tests little. */
+extern long fuzz_accepted;
 
 #define fuzz_require(condition) fuzz_require_at((condition), #condition, __FILE__, __LINE__)
 void fuzz_require_at(bool holds, const char *condition, const char *file, int line);

@@ -92,6 +92,7 @@ def small_tokenizer(path, texts):
     bytes_needed = {c for text in texts for c in text} | {"\u0120", "\u010a"}
     kept = {token for token in kept if len(token) > 1 or token in bytes_needed
             or any(token in (m if isinstance(m, list) else m.split(" ")) for m in merges)}
+    kept |= {whole["model"].get("unk_token")} & vocabulary.keys()
     whole["model"]["vocab"] = {token: i for token, i in vocabulary.items() if token in kept}
     whole["model"]["merges"] = merges
     whole["added_tokens"] = whole["added_tokens"][:4]
@@ -119,7 +120,7 @@ def jsonl():
     for name, (form, lines) in rows.items():
         yield name, form + CUT + b"\n".join(compact(line) for line in lines) + b"\n"
     yield "fields", b"\0ask,say" + CUT + b'\xef\xbb\xbf{"ask":"1","say":"2"}\r\n\r\n {"ask":"3","say":"4"}'
-    yield "one-field", b"\0body" + CUT + b'{"body":"\\u00e9\\ud83d\\ude00"}'
+    yield "one-field", b"\0body" + CUT + b'{"body":"a\\u00e9\\ud83d\\ude00 b"}'
 
 
 def tokens():
@@ -194,7 +195,8 @@ def model():
 SOURCES = {
     "adapter": ["adapter/*.c", "format/safetensors*.c", "format/tensor_files.c"],
     "config": ["model/config*.c"],
-    "index": ["format/*.c"],
+    "gguf": ["format/gguf*.c", "adapter/*gguf*.c"],
+    "index": ["format/tensor_files.c", "format/safetensors*.c"],
     "jsonl": ["data/row.c", "data/jsonl.c", "text/prompt.c"],
     "model": ["model/config*.c", "model/weights*.c", "format/safetensors*.c"],
     "safetensors": ["format/safetensors*.c"],
@@ -216,7 +218,40 @@ def dictionary(target):
                    for w in quoted)
 
 
-TARGETS = [adapter, config, index, jsonl, model, safetensors, tokenizer, tokens]
+def gguf():
+    def text(value):
+        raw = value.encode()
+        return struct.pack("<Q", len(raw)) + raw
+
+    def value(key, kind, raw):
+        return text(key) + struct.pack("<I", kind) + raw
+
+    def tensor(name, shape, kind, offset):
+        return text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack(
+            "<IQ", kind, offset)
+
+    def one(values, tensors, blocks, form=0):
+        """What follows the counts, aligned to 32 bytes with them, and `blocks` of 32 bytes of data."""
+        body = b"".join(values) + b"".join(tensors)
+        return bytes([form + 4 * blocks, len(tensors), len(values)]) + body + bytes(-(24 + len(body)) % 32)
+
+    adapter_values = [value("general.architecture", 8, text("llama")), value("general.type", 8, text("adapter")),
+                      value("adapter.type", 8, text("lora")), value("adapter.lora.alpha", 6, struct.pack("<f", 16.0))]
+    pair = [tensor("blk.0.attn_q.weight.lora_a", [4, 2], 0, 0), tensor("blk.0.attn_q.weight.lora_b", [2, 4], 1, 32)]
+    yield "adapter", one(adapter_values, pair, 2)
+    numbers = [value(name, kind, struct.pack(code, 1)) for name, kind, code in [
+        ("u8", 0, "<B"), ("i8", 1, "<b"), ("u16", 2, "<H"), ("i16", 3, "<h"), ("u32", 4, "<I"), ("i32", 5, "<i"),
+        ("f32", 6, "<f"), ("bool", 7, "<B"), ("u64", 10, "<Q"), ("i64", 11, "<q"), ("f64", 12, "<d")]]
+    yield "numbers", one(numbers, [], 0)
+    arrays = [value("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + text("a") + text("bc")),
+              value("scores", 9, struct.pack("<IQ2f", 6, 2, 0.5, -1)), value("general.alignment", 4, struct.pack("<I", 32))]
+    yield "arrays", one(arrays, [tensor("q8", [32], 8, 0)], 2)
+    yield "version-2", one(adapter_values[:1], [tensor("k", [8, 1, 1, 1], 0, 0)], 1, form=2)
+    whole = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + adapter_values[0]
+    yield "whole", bytes([1]) + whole + bytes(-len(whole) % 32)
+
+
+TARGETS = [adapter, config, gguf, index, jsonl, model, safetensors, tokenizer, tokens]
 
 
 def main():
