@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "internal.h"
+#include "philox.cuh"
 #include "slots.h"
 #include "spans.cuh"
 
@@ -118,6 +119,85 @@ balora_status cuda_scale_rows(backend_queue *queue, matrix_view x, matrix_view w
     });
 }
 
+template <typename X, typename Y, int COUNT>
+static __global__ void scale_columns(span_grid grid, const X *x, int64_t x_ld, const float *scale, float beta,
+                                     Y *y, int64_t y_ld) {
+    int64_t column = span_column(grid, COUNT), left = grid.cols - column;
+    if (left <= 0)
+        return;
+    float factors[COUNT];
+    load_loose(factors, scale + column, left);
+    for (int64_t row = span_row(grid); row < grid.rows; row += span_row_step(grid)) {
+        float values[COUNT], kept[COUNT] = {};
+        load_span(values, x + row * x_ld + column, left);
+        if (beta != 0)
+            load_span(kept, y + row * y_ld + column, left);
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            kept[i] = factors[i] * values[i] + beta * kept[i];
+        store_span(y + row * y_ld + column, kept, left);
+    }
+}
+
+template <typename X, typename Y>
+static balora_status launch_scale_columns(backend_queue *queue, matrix_view x, matrix_view scale, double beta,
+                                          matrix_view y) {
+    constexpr int MOST = SPAN_COUNT<X, Y>;
+    DISPATCH_COUNT(are_aligned(MOST, x, y), MOST, COUNT, {
+        span_grid grid = span_grid_of(x.rows, x.cols, COUNT);
+        return launch(queue, "scale_columns", scale_columns<X, Y, COUNT>, span_blocks(grid, COUNT),
+                      SPAN_THREADS, 0, grid, view_data<X>(x), x.ld, view_data<float>(scale), beta,
+                      view_data<Y>(y), y.ld);
+    });
+}
+
+balora_status cuda_scale_columns(backend_queue *queue, matrix_view x, matrix_view scale, double beta,
+                                 matrix_view y) {
+    CUDA_TRY(enter(queue));
+    CUDA_TRY(operand_check("scale_columns", "x", x, ANY_SIZE, ANY_SIZE, IN_ACTIVATION));
+    CUDA_TRY(operand_check("scale_columns", "scale", scale, 1, x.cols, IN_F32));
+    CUDA_TRY(operand_check("scale_columns", "y", y, x.rows, x.cols, IN_ACTIVATION));
+    if (is_empty(x))
+        return BALORA_OK;
+    DISPATCH_ACTIVATION(x.dtype, X, {
+        DISPATCH_ACTIVATION(y.dtype, Y, { return launch_scale_columns<X, Y>(queue, x, scale, beta, y); });
+    });
+}
+
+/* --- divide --- */
+
+template <typename T>
+static __global__ void divide(span_grid grid, const T *x, int64_t x_ld, const T *y, int64_t y_ld, T *out,
+                              int64_t out_ld) {
+    int64_t column = span_column(grid, 1);
+    if (column >= grid.cols)
+        return;
+    for (int64_t row = span_row(grid); row < grid.rows; row += span_row_step(grid)) {
+        T divisor = y[row * y_ld + column];
+        out[row * out_ld + column] = divisor != 0 ? x[row * x_ld + column] / divisor : 0;
+    }
+}
+
+template <typename T>
+static balora_status launch_divide(backend_queue *queue, matrix_view x, matrix_view y, matrix_view out) {
+    span_grid grid = span_grid_of(x.rows, x.cols, 1);
+    return launch(queue, "divide", divide<T>, span_blocks(grid, 1), SPAN_THREADS, 0, grid, view_data<T>(x),
+                  x.ld, view_data<T>(y), y.ld, view_data<T>(out), out.ld);
+}
+
+balora_status cuda_divide(backend_queue *queue, matrix_view x, matrix_view y, matrix_view out) {
+    CUDA_TRY(enter(queue));
+    int same = x.dtype == BALORA_F32 ? IN_F32 : IN_F64;
+    CUDA_TRY(operand_check("divide", "x", x, ANY_SIZE, ANY_SIZE, IN_F32 | IN_F64));
+    CUDA_TRY(operand_check("divide", "y", y, x.rows, x.cols, same));
+    CUDA_TRY(operand_check("divide", "out", out, x.rows, x.cols, same));
+    if (is_empty(x))
+        return BALORA_OK;
+    flatten(x, y, out);
+    return x.dtype == BALORA_F32 ? launch_divide<float>(queue, x, y, out)
+                                 : launch_divide<double>(queue, x, y, out);
+}
+
 /* --- random numbers --- */
 
 /* Uniform in [0, 1), 53 bits. */
@@ -125,23 +205,10 @@ static __device__ __forceinline__ double unit_of(uint32_t low, uint32_t high) {
     return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53;
 }
 
-/* base/random.h's random_normal: Philox 4x32-10, then Box and Muller's cosine. */
+/* base/random.h's random_normal: Box and Muller's cosine of a block. */
 static __device__ double normal_of(uint64_t seed, uint64_t stream, uint64_t index) {
-    uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream,
-             c3 = (uint32_t)(stream >> 32);
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-        c1 = (uint32_t)p1;
-        c3 = (uint32_t)p0;
-        c0 = n0;
-        c2 = n2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return sqrt(-2.0 * log1p(-unit_of(c0, c1))) * cospi(2.0 * unit_of(c2, c3));
+    uint4 block = philox(seed, stream, index);
+    return sqrt(-2.0 * log1p(-unit_of(block.x, block.y))) * cospi(2.0 * unit_of(block.z, block.w));
 }
 
 template <typename T>

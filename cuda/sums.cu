@@ -1,5 +1,5 @@
 /*
- * Sums over rows, squares and diagonals, accumulated in F64. How a sum is split depends on shapes and the
+ * Sums over rows, products, squares and diagonals, accumulated in F64. How a sum is split depends on shapes and the
  * device only, and the parts are added in a fixed order.
  */
 #include "internal.h"
@@ -26,15 +26,19 @@ int64_t rows_scratch_bytes(const backend_queue *queue, const backend_limits *lim
 
 /* --- sums of rows --- */
 
-/* What becomes of a column's total: out = total / divisor + beta out. */
+/* What becomes of a column's total: out = total / divisor + beta out; with a divisor for each column, 0 leaves it. */
 struct sum_finish {
     double divisor, beta;
+    const float *divisors; /* [cols], or NULL */
 };
 
 template <typename Out>
-static __device__ __forceinline__ void finish_sum(sum_finish finish, double total, Out *out) {
-    total /= finish.divisor;
-    *out = (Out)(finish.beta == 0 ? total : total + finish.beta * (double)*out);
+static __device__ __forceinline__ void finish_sum(sum_finish finish, double total, int64_t column, Out *out) {
+    double divisor = finish.divisors != nullptr ? (double)finish.divisors[column] : finish.divisor;
+    if (divisor == 0)
+        return;
+    total /= divisor;
+    out[column] = (Out)(finish.beta == 0 ? total : total + finish.beta * (double)out[column]);
 }
 
 /* Where the numbers lie changes how they are read, not which thread adds them: the same bits either way. */
@@ -46,15 +50,23 @@ static __device__ __forceinline__ void load_numbers(A (&out)[COUNT], const T *fr
         load_loose(out, from, left);
 }
 
+/* The matrix whose columns are summed, or, where FACTORS, are multiplied with another one's before. */
+template <typename X, typename Y, bool FACTORS> struct sum_terms {
+    const X *x;
+    int64_t x_ld;
+    const Y *y;
+    int64_t y_ld;
+};
+
 /*
  * Block (columns, slice): sums of the slice's `rows_each` rows, to parts [slices, cols], or finished where
  * there is one slice only. Threads stand in lines of 2^shift along the columns; a line takes every lines-th
  * row.
  */
-template <typename X, typename Out, bool ALIGNED>
-static __global__ void sum_columns(int64_t rows, int64_t cols, const X *x, int64_t ld, int32_t shift,
+template <typename X, typename Y, bool FACTORS, typename Out, bool ALIGNED>
+static __global__ void sum_columns(int64_t rows, int64_t cols, sum_terms<X, Y, FACTORS> terms, int32_t shift,
                                    int64_t rows_each, double *parts, sum_finish finish, Out *out) {
-    constexpr int COUNT = SPAN_COUNT<X>;
+    constexpr int COUNT = SPAN_COUNT<X, Y>;
     __shared__ double pieces[COUNT][SPAN_THREADS];
     int place = (int)threadIdx.x, line = place >> shift, lines = SPAN_THREADS >> shift;
     int64_t column = ((int64_t)blockIdx.x << shift | (place & ((1 << shift) - 1))) * COUNT,
@@ -65,10 +77,18 @@ static __global__ void sum_columns(int64_t rows, int64_t cols, const X *x, int64
 #pragma unroll 4
         for (int64_t row = begin + line; row < end; row += lines) {
             typename arithmetic_of<X>::type values[COUNT];
-            load_numbers<ALIGNED>(values, x + row * ld + column, left);
+            load_numbers<ALIGNED>(values, terms.x + row * terms.x_ld + column, left);
+            if constexpr (FACTORS) {
+                typename arithmetic_of<Y>::type factors[COUNT];
+                load_numbers<ALIGNED>(factors, terms.y + row * terms.y_ld + column, left);
 #pragma unroll
-            for (int i = 0; i < COUNT; i++)
-                sums[i] += (double)values[i];
+                for (int i = 0; i < COUNT; i++)
+                    sums[i] += (double)values[i] * (double)factors[i];
+            } else {
+#pragma unroll
+                for (int i = 0; i < COUNT; i++)
+                    sums[i] += (double)values[i];
+            }
         }
     }
 #pragma unroll
@@ -88,7 +108,7 @@ static __global__ void sum_columns(int64_t rows, int64_t cols, const X *x, int64
         if (i >= left)
             break;
         if (gridDim.y == 1)
-            finish_sum(finish, pieces[i][place], out + column + i);
+            finish_sum(finish, pieces[i][place], column + i, out);
         else
             parts[blockIdx.y * cols + column + i] = pieces[i][place];
     }
@@ -104,13 +124,15 @@ static __global__ void join_columns(int64_t cols, int64_t slices, const double *
 #pragma unroll 8
     for (int64_t slice = 0; slice < slices; slice++)
         total += parts[slice * cols + column];
-    finish_sum(finish, total, out + column);
+    finish_sum(finish, total, column, out);
 }
 
-template <typename X, typename Out>
-static balora_status sum_to(backend_queue *queue, const char *name, matrix_view x, sum_finish finish,
-                            Out *out) {
-    constexpr int COUNT = SPAN_COUNT<X>;
+/* Of x, or where FACTORS of the products with y. */
+template <typename X, typename Y, bool FACTORS, typename Out>
+static balora_status sum_terms_to(backend_queue *queue, const char *name, matrix_view x, matrix_view y,
+                                  sum_finish finish, Out *out) {
+    constexpr int COUNT = SPAN_COUNT<X, Y>;
+    sum_terms<X, Y, FACTORS> terms = {view_data<X>(x), x.ld, view_data<Y>(y), y.ld};
     int32_t shift = 0;
     while (shift < 5 && ((int64_t)COUNT << shift) < x.cols)
         shift++;
@@ -121,14 +143,21 @@ static balora_status sum_to(backend_queue *queue, const char *name, matrix_view 
     void *parts = nullptr;
     if (slices > 1)
         CUDA_TRY(scratch_reserve(queue, slices * x.cols * (int64_t)sizeof(double), &parts));
-    auto kernel = is_aligned(x, COUNT) ? sum_columns<X, Out, true> : sum_columns<X, Out, false>;
+    auto kernel = are_aligned(COUNT, x, y) ? sum_columns<X, Y, FACTORS, Out, true>
+                                           : sum_columns<X, Y, FACTORS, Out, false>;
     CUDA_TRY(launch(queue, name, kernel, dim3((unsigned)column_blocks, (unsigned)slices), SPAN_THREADS, 0,
-                    x.rows, x.cols, view_data<X>(x), x.ld, shift, arith_divide_up(x.rows, slices),
+                    x.rows, x.cols, terms, shift, arith_divide_up(x.rows, slices),
                     static_cast<double *>(parts), finish, out));
     if (slices == 1)
         return BALORA_OK;
     return launch(queue, name, join_columns<Out>, blocks_for(x.cols, 128), 128, 0, x.cols, slices,
                   static_cast<double *>(parts), finish, out);
+}
+
+template <typename X, typename Out>
+static balora_status sum_to(backend_queue *queue, const char *name, matrix_view x, sum_finish finish,
+                            Out *out) {
+    return sum_terms_to<X, X, false>(queue, name, x, x, finish, out);
 }
 
 balora_status cuda_sum_rows(backend_queue *queue, matrix_view x, double beta, matrix_view out) {
@@ -137,11 +166,53 @@ balora_status cuda_sum_rows(backend_queue *queue, matrix_view x, double beta, ma
     CUDA_TRY(operand_check("sum_rows", "out", out, 1, x.cols, x.dtype == BALORA_F64 ? IN_F64 : IN_F32));
     if (x.cols == 0)
         return BALORA_OK;
-    sum_finish finish = {1, beta};
+    sum_finish finish = {1, beta, nullptr};
     if (x.dtype == BALORA_F64)
         return sum_to<double>(queue, "sum_rows", x, finish, view_data<double>(out));
     DISPATCH_ACTIVATION(x.dtype, X,
                         { return sum_to<X>(queue, "sum_rows", x, finish, view_data<float>(out)); });
+}
+
+balora_status cuda_dot_columns(backend_queue *queue, matrix_view x, matrix_view y, matrix_view divisor,
+                               matrix_view out) {
+    CUDA_TRY(enter(queue));
+    CUDA_TRY(operand_check("dot_columns", "x", x, ANY_SIZE, ANY_SIZE, IN_ACTIVATION));
+    CUDA_TRY(operand_check("dot_columns", "y", y, x.rows, x.cols, IN_ACTIVATION));
+    CUDA_TRY(operand_check("dot_columns", "divisor", divisor, 1, x.cols, IN_F32));
+    CUDA_TRY(operand_check("dot_columns", "out", out, 1, x.cols, IN_F32));
+    if (is_empty(x))
+        return BALORA_OK;
+    sum_finish finish = {1, 1, view_data<float>(divisor)};
+    DISPATCH_ACTIVATION(x.dtype, X, {
+        DISPATCH_ACTIVATION(y.dtype, Y, {
+            return sum_terms_to<X, Y, true>(queue, "dot_columns", x, y, finish, view_data<float>(out));
+        });
+    });
+}
+
+/* --- norms of rows --- */
+
+/* A block has a row. */
+template <typename T> static __global__ void row_norms(int64_t cols, const T *x, int64_t ld, T *out) {
+    __shared__ double pieces[SPAN_THREADS / 32];
+    const T *row = x + (int64_t)blockIdx.x * ld;
+    double total = 0;
+    for (int64_t column = threadIdx.x; column < cols; column += SPAN_THREADS)
+        total += (double)row[column] * (double)row[column];
+    total = block_reduce<sum_of>(total, pieces);
+    if (threadIdx.x == 0)
+        out[blockIdx.x] = (T)sqrt(total);
+}
+
+balora_status cuda_row_norms(backend_queue *queue, matrix_view x, matrix_view out) {
+    CUDA_TRY(enter(queue));
+    CUDA_TRY(operand_check("row_norms", "x", x, ANY_SIZE, ANY_SIZE, IN_F32 | IN_F64));
+    CUDA_TRY(operand_check("row_norms", "out", out, 1, x.rows, x.dtype == BALORA_F32 ? IN_F32 : IN_F64));
+    if (x.dtype == BALORA_F32)
+        return launch(queue, "row_norms", row_norms<float>, blocks_for(x.rows, 1), SPAN_THREADS, 0, x.cols,
+                      view_data<float>(x), x.ld, view_data<float>(out));
+    return launch(queue, "row_norms", row_norms<double>, blocks_for(x.rows, 1), SPAN_THREADS, 0, x.cols,
+                  view_data<double>(x), x.ld, view_data<double>(out));
 }
 
 /* --- sums to one number --- */
@@ -265,7 +336,7 @@ balora_status cuda_covariance(backend_queue *queue, matrix_view z, matrix_view m
         return CUDA_INTERNAL("cuda covariance: %lld rows; 2 are needed", (long long)z.rows);
     if (z.cols == 0)
         return BALORA_OK;
-    sum_finish finish = {(double)z.rows, 0};
+    sum_finish finish = {(double)z.rows, 0, nullptr};
     CUDA_TRY(sum_to<float>(queue, "covariance", z, finish, view_data<double>(mean)));
     unsigned tiles = blocks_for(z.cols, TILE);
     return launch(queue, "covariance", covariance_tile, dim3(tiles, tiles), SPAN_THREADS, 0, z.rows, z.cols,

@@ -69,6 +69,12 @@ static inline bool operand_is_inside(matrix_view view, int64_t buffer_bytes) {
            end <= buffer_bytes;
 }
 
+/* A word of a dropout mask keeps its element when it is at least this. */
+static inline uint32_t dropout_threshold(double probability) {
+    double words = probability * 0x1p32 + 0.5;
+    return words < 0x1p32 ? (uint32_t)words : UINT32_MAX;
+}
+
 /* Is it no view of this shape, with a dtype of the set, in its buffer of `buffer_bytes`? Says so in `text`. */
 static inline bool operand_is_wrong(char *text, size_t text_bytes, const char *name, matrix_view view,
                                     int64_t buffer_bytes, int64_t rows, int64_t cols, int dtypes) {

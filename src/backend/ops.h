@@ -34,7 +34,7 @@
 
 #define BACKEND_MAGIC     UINT32_C(0x42614C6F) /* "BaLo" */
 #define BACKEND_ABI_MAJOR 1
-#define BACKEND_ABI_MINOR 1
+#define BACKEND_ABI_MINOR 2
 
 typedef struct allocator allocator;           /* base/memory.h */
 typedef struct backend_event backend_event;   /* a moment of a queue */
@@ -194,6 +194,20 @@ typedef struct quantized_matrix {
     int32_t kind;
     int32_t reserved;
 } quantized_matrix;
+
+/*
+ * Inverted dropout with a mask that is computed, not stored: y = beta y + kept x / (1 - p). Element [i, j] is kept
+ * where word j % 4 of the Philox block of base/random.h, random_block(seed, keys[0, i] << 32 | keys[1, i],
+ * site << 32 | j / 4), is at least p 2^32.
+ */
+typedef struct dropout_rows {
+    matrix_view x, y; /* activations of any dtypes [rows, cols]; y may be the view x */
+    matrix_view keys; /* I32 [2, rows]: what tells a row from all others of the run */
+    uint64_t seed;
+    uint32_t site;      /* which of the places that drop the same rows */
+    float beta;         /* 0: y is not read */
+    double probability; /* p, 0 <= p < 1 */
+} dropout_rows;
 
 /* Of the whole device, in bytes. */
 typedef struct backend_memory {
@@ -384,6 +398,24 @@ typedef struct backend_ops {
     /* mean [1, D] of the rows of z F32 [N, D], N >= 2, and c [D, D] = (z - mean)^T (z - mean) / (N - 1); both
      * F64 (method: diversity of BA-LoRA, understanding). */
     balora_status (*covariance)(backend_queue *queue, matrix_view z, matrix_view mean, matrix_view c);
+
+    /* === since minor 2 === */
+
+    /* --- rows and elements --- */
+
+    /* y[i, j] = scale[j] x[i, j] + beta y[i, j]; x, y activations of any dtypes, scale F32 [1, cols]. y is not read
+     * when beta is 0, and may be the view x. */
+    balora_status (*scale_columns)(backend_queue *queue, matrix_view x, matrix_view scale, double beta,
+                                   matrix_view y);
+    /* out[j] += sum over i of x[i, j] y[i, j] / divisor[j], summed in F64; nothing where divisor[j] is 0. x, y
+     * activations of any dtypes; divisor, out F32 [1, cols]. */
+    balora_status (*dot_columns)(backend_queue *queue, matrix_view x, matrix_view y, matrix_view divisor,
+                                 matrix_view out);
+    /* out[i] = sqrt(sum of x[i, :]^2), squares summed in F64; x and out F32 or both F64, out [1, rows]. */
+    balora_status (*row_norms)(backend_queue *queue, matrix_view x, matrix_view out);
+    /* out = x / y, 0 where y is 0; all F32 or all F64, of one shape; out may be the view x or y. */
+    balora_status (*divide)(backend_queue *queue, matrix_view x, matrix_view y, matrix_view out);
+    balora_status (*dropout)(backend_queue *queue, const dropout_rows *args);
 } backend_ops;
 
 #endif

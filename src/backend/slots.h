@@ -71,7 +71,13 @@
     REQUIRED(softmax_rows_backward)                                                                          \
     REQUIRED(layer_norm)                                                                                     \
     REQUIRED(layer_norm_backward)                                                                            \
-    REQUIRED(covariance)
+    REQUIRED(covariance)                                                                                     \
+    /* since minor 2 */                                                                                      \
+    REQUIRED(scale_columns)                                                                                  \
+    REQUIRED(dot_columns)                                                                                    \
+    REQUIRED(row_norms)                                                                                      \
+    REQUIRED(divide)                                                                                         \
+    REQUIRED(dropout)
 
 /* What a table begins with. */
 #define BACKEND_HEADER(backend_name)                                                                         \

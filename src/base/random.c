@@ -2,11 +2,7 @@
 
 #include <math.h>
 
-typedef struct philox_block {
-    uint32_t word[4];
-} philox_block;
-
-static philox_block philox(uint64_t seed, uint64_t stream, uint64_t index) {
+random_words random_block(uint64_t seed, uint64_t stream, uint64_t index) {
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)stream,
              c3 = (uint32_t)(stream >> 32);
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -20,11 +16,11 @@ static philox_block philox(uint64_t seed, uint64_t stream, uint64_t index) {
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return (philox_block){{c0, c1, c2, c3}};
+    return (random_words){{c0, c1, c2, c3}};
 }
 
 uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t index) {
-    philox_block block = philox(seed, stream, index);
+    random_words block = random_block(seed, stream, index);
     return (uint64_t)block.word[1] << 32 | block.word[0];
 }
 
@@ -37,7 +33,7 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
 }
 
 double random_normal(uint64_t seed, uint64_t stream, uint64_t index) {
-    philox_block block = philox(seed, stream, index);
+    random_words block = random_block(seed, stream, index);
     double u = unit((uint64_t)block.word[1] << 32 | block.word[0]);
     double v = unit((uint64_t)block.word[3] << 32 | block.word[2]);
     return sqrt(-2.0 * log1p(-u)) * cos(6.283185307179586477 * v);

@@ -10,9 +10,21 @@
 #include <stdint.h>
 
 /* Streams keep the uses of one seed apart. */
-enum { RANDOM_STREAM_SHUFFLE = 1, RANDOM_STREAM_FACTORS = 2, RANDOM_STREAM_SUBSPACE = 3 };
+enum {
+    RANDOM_STREAM_SHUFFLE = 1,
+    RANDOM_STREAM_FACTORS = 2,
+    RANDOM_STREAM_SUBSPACE = 3,
+    RANDOM_STREAM_DROPOUT = 4
+};
 
-/* 64 random bits for the index-th draw. */
+/* The whole block of the index-th draw, of which the functions below take parts. */
+typedef struct random_words {
+    uint32_t word[4];
+} random_words;
+
+random_words random_block(uint64_t seed, uint64_t stream, uint64_t index);
+
+/* 64 random bits for the index-th draw: the block's first two words. */
 uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t index);
 
 /* Uniform in [0, 1), 53 bits. */

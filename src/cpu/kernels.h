@@ -73,6 +73,17 @@ typedef struct adamw_factors {
     float scale; /* of the gradient */
 } adamw_factors;
 
+/* A piece of a row of dropout; `index` is its first Philox block's, of 4 columns each. */
+typedef struct dropout_span {
+    const float *x;
+    float *y; /* may be x */
+    int64_t count;
+    uint64_t seed, stream, index;
+    uint32_t threshold; /* of the words that keep their element */
+    float scale, beta;  /* y = beta y + kept scale x; y is not read when beta is 0 */
+    int32_t reserved;
+} dropout_span;
+
 typedef struct cpu_kernels {
     const char *name;
 
@@ -110,6 +121,8 @@ typedef struct cpu_kernels {
 
     void (*adamw)(const adamw_factors *factors, float *parameter, const float *gradient, float *first_moment,
                   float *second_moment, int64_t count);
+
+    void (*dropout)(const dropout_span *span);
 } cpu_kernels;
 
 extern const cpu_kernels cpu_x86_64_kernels, cpu_avx2_kernels, cpu_avx512_kernels;

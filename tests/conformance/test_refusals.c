@@ -57,6 +57,8 @@ static void refuse_activations(bench *b) {
     CALL_FAILS(b, scale_add, b->queue, 1.0, x, 1.0, half);
     CALL_FAILS(b, add_row, b->queue, half, row);
     CALL_FAILS(b, sum_rows, b->queue, half, 0.0, row);
+    CALL_FAILS(b, scale_columns, b->queue, half, row, 0.0, x);
+    CALL_FAILS(b, dot_columns, b->queue, x, half, row, row);
     CALL_FAILS(b, gemm, b->queue, 0, 1, 1.0, x, x, 0.0, as_shape(half, 5, 5));
     CALL_FAILS(b, rms_norm, b->queue, half, row, 0.0F, 1e-5F, x);
     CALL_FAILS(b, rms_norm_backward, b->queue, x, row, 0.0F, 1e-5F, half, x, view_none());
@@ -64,6 +66,41 @@ static void refuse_activations(bench *b) {
     CALL_FAILS(b, softmax_rows, b->queue, 1.0F, half, half);
     CALL_FAILS(b, rope, b->queue, half, 4, indices, table, 0);
     CALL_FAILS(b, gated_activation, b->queue, ACTIVATION_SILU, half, half, half);
+    case_end(b);
+}
+
+static void refuse_columns(bench *b) {
+    case_begin(b, SLOT_scale_columns, "shapes and dtypes that do not fit");
+    matrix_view x = operand_random(b, "x", BALORA_F32, 5, 8, 1.0)->view;
+    matrix_view y = operand_random(b, "y", BALORA_F32, 5, 8, 1.0)->view;
+    matrix_view wide = operand_random(b, "wide", BALORA_F64, 5, 8, 1.0)->view;
+    matrix_view half = operand_random(b, "half", BALORA_F16, 5, 8, 1.0)->view;
+    matrix_view row = operand_random(b, "row", BALORA_F32, 1, 8, 1.0)->view;
+    matrix_view keys = operand_filled(b, "keys", BALORA_I32, 2, 5, 1.0)->view;
+    CALL_FAILS(b, scale_columns, b->queue, x, as_shape(row, 1, 7), 0.0, y);
+    CALL_FAILS(b, scale_columns, b->queue, x, row, 0.0, as_shape(y, 4, 8));
+    CALL_FAILS(b, scale_columns, b->queue, wide, row, 0.0, y);
+    CALL_FAILS(b, scale_columns, b->queue, half, row, 0.0, y);
+    CALL_FAILS(b, dot_columns, b->queue, x, as_shape(y, 4, 8), row, row);
+    CALL_FAILS(b, dot_columns, b->queue, x, y, as_shape(row, 1, 7), row);
+    CALL_FAILS(b, dot_columns, b->queue, x, y, row, as_shape(row, 1, 7));
+    CALL_FAILS(b, dot_columns, b->queue, wide, wide, row, row);
+    CALL_FAILS(b, row_norms, b->queue, x, as_shape(row, 1, 4));
+    CALL_FAILS(b, row_norms, b->queue, wide, as_shape(row, 1, 5));
+    CALL_FAILS(b, row_norms, b->queue, half, as_shape(row, 1, 5));
+    CALL_FAILS(b, divide, b->queue, x, y, wide);
+    CALL_FAILS(b, divide, b->queue, x, as_shape(y, 5, 7), y);
+    CALL_FAILS(b, divide, b->queue, half, half, half);
+    dropout_rows good = {.x = x, .y = y, .keys = keys, .probability = 0.5};
+    dropout_rows bad[] = {good, good, good, good, good, good};
+    bad[0].y = as_shape(y, 5, 7);
+    bad[1].x = half;
+    bad[2].keys = as_shape(keys, 2, 4);
+    bad[3].keys = as_shape(keys, 1, 5);
+    bad[4].probability = 1.0;
+    bad[5].probability = -0.1;
+    for (int64_t i = 0; i < COUNT_OF(bad); i++)
+        CALL_FAILS(b, dropout, b->queue, &bad[i]);
     case_end(b);
 }
 
@@ -114,6 +151,7 @@ void test_refusals_elements(bench *b) {
     CALL_FAILS(b, covariance, b->queue, as_shape(x, 5, 5), weights, as_shape(square, 5, 4));
     CALL_FAILS(b, covariance, b->queue, as_shape(half, 5, 5), weights, square);
     case_end(b);
+    refuse_columns(b);
     refuse_quantization(b);
     refuse_activations(b);
 }

@@ -397,8 +397,41 @@ static void round_of_optimizer(bench *b, digests *d) {
 }
 
 /* What a training step asks for. */
+static void round_of_columns(bench *b, digests *d) {
+    round_begin(b, SLOT_scale_columns);
+    matrix_view x = random_view(b, "x", BALORA_F32, TOKENS, HIDDEN);
+    matrix_view scale = random_view(b, "scale", BALORA_F32, 1, HIDDEN);
+    CALL_OK(b, scale_columns, b->queue, x, scale, 1.0, random_view(b, "y", BALORA_F32, TOKENS, HIDDEN));
+    round_end(b, d);
+    round_begin(b, SLOT_dot_columns);
+    x = random_view(b, "x", BALORA_F32, TOKENS, WIDE);
+    matrix_view y = random_view(b, "y", BALORA_F32, TOKENS, WIDE);
+    scale = random_view(b, "divisor", BALORA_F32, 1, WIDE);
+    CALL_OK(b, dot_columns, b->queue, x, y, scale, random_view(b, "out", BALORA_F32, 1, WIDE));
+    round_end(b, d);
+    round_begin(b, SLOT_row_norms);
+    x = random_view(b, "x", BALORA_F32, WIDE, HIDDEN);
+    CALL_OK(b, row_norms, b->queue, x, random_view(b, "out", BALORA_F32, 1, WIDE));
+    round_end(b, d);
+    round_begin(b, SLOT_divide);
+    x = random_view(b, "x", BALORA_F32, 1, WIDE);
+    y = random_view(b, "y", BALORA_F32, 1, WIDE);
+    CALL_OK(b, divide, b->queue, x, y, random_view(b, "out", BALORA_F32, 1, WIDE));
+    round_end(b, d);
+    round_begin(b, SLOT_dropout);
+    dropout_rows drop = {.x = random_view(b, "x", BALORA_F32, TOKENS, HIDDEN),
+                         .y = random_view(b, "y", BALORA_F32, TOKENS, HIDDEN),
+                         .keys = operand_filled(b, "keys", BALORA_I32, 2, TOKENS, 7.0)->view,
+                         .seed = 3,
+                         .beta = 1.0F,
+                         .probability = 0.3};
+    CALL_OK(b, dropout, b->queue, &drop);
+    round_end(b, d);
+}
+
 static void round_of_step(bench *b, digests *d) {
     round_of_elements(b, d);
+    round_of_columns(b, d);
     round_of_products(b, d);
     for (int type = 0; type < b->activation_count; type++) {
         round_of_rows(b, d, activation_types[type]);

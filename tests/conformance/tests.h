@@ -27,6 +27,13 @@
     X(elements_sum_squares)                                                                                  \
     X(elements_trace)                                                                                        \
     X(elements_fill_normal)                                                                                  \
+    /* test_columns.c */                                                                                     \
+    X(columns_scale)                                                                                         \
+    X(columns_dot)                                                                                           \
+    X(columns_row_norms)                                                                                     \
+    X(columns_divide)                                                                                        \
+    /* test_dropout.c */                                                                                     \
+    X(dropout)                                                                                               \
     /* test_quantize.c */                                                                                    \
     X(quantize_dequantize)                                                                                   \
     X(quantize_quantize)                                                                                     \

@@ -42,6 +42,19 @@ static const tolerance_entry entries[] = {
     /* Means of up to 1000 rows of F32, taken in F64. */
     {SLOT_covariance, BALORA_F64, {1e-13, 0, 0}},
 
+    /* Two products and a sum. */
+    {SLOT_scale_columns, BALORA_F32, {2e-7, 0, 0}},
+    /* Sums in F64 of exact products, rounded once to F32. */
+    {SLOT_dot_columns, BALORA_F32, {1.2e-7, 0, 0}},
+    /* A root of up to 4100 squares summed in F64. */
+    {SLOT_row_norms, BALORA_F32, {1.2e-7, 0, 0}},
+    {SLOT_row_norms, BALORA_F64, {5e-15, 0, 0}},
+    /* One rounding. */
+    {SLOT_divide, BALORA_F32, {6.1e-8, 0, 0}},
+    {SLOT_divide, BALORA_F64, {1.2e-16, 0, 0}},
+    /* A product with a rounded 1 / (1 - p), another and a sum; what is dropped is exactly beta y. */
+    {SLOT_dropout, BALORA_F32, {2.5e-7, 0, 0}},
+
     /* Dot products of up to 1200 terms against the sum of absolute products. */
     {SLOT_gemm, BALORA_F32, {2e-6, 0, 0}},
     {SLOT_gemm, BALORA_F64, {4e-15, 0, 0}},

@@ -39,4 +39,7 @@ void SIMD_SYMBOL(attention_backward)(const attention_item *item);
 void SIMD_SYMBOL(loss_row)(const loss_row *row);
 double SIMD_SYMBOL(entropy)(const float *logits, float temperature, int64_t count);
 
+/* dropout.c */
+void SIMD_SYMBOL(dropout)(const dropout_span *span);
+
 #endif

@@ -29,4 +29,5 @@ const cpu_kernels SIMD_SYMBOL(kernels) = {
     .loss_row = SIMD_SYMBOL(loss_row),
     .entropy = SIMD_SYMBOL(entropy),
     .adamw = SIMD_SYMBOL(adamw),
+    .dropout = SIMD_SYMBOL(dropout),
 };

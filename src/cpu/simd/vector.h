@@ -28,6 +28,7 @@
 typedef float vector __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef int32_t ivector __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef uint32_t uvector __attribute__((vector_size(4 * SIMD_WIDTH)));
+typedef uint64_t uint64_vector __attribute__((vector_size(4 * SIMD_WIDTH))); /* half as many */
 typedef uint16_t hvector __attribute__((vector_size(2 * SIMD_WIDTH)));
 
 /* Doubles: half as many in a register. */
