@@ -14,32 +14,48 @@ static balora_status take_zeroed(balora_adapter *adapter, arena *memory) {
     return adapter->model->device.ops->fill_zero(adapter->queue, all);
 }
 
-static balora_status take_low_rank(balora_adapter *adapter, const adapter_shape *shape) {
-    balora_model *model = adapter->model;
-    STATUS_TRY(adapter_list_modules(adapter, shape));
-    STATUS_TRY(memory_zeroed(&model->context->memory, &adapter->groups,
-                             (size_t)(model->config.layers * GROUP_COUNT), sizeof *adapter->groups,
-                             "a table of low-rank groups"));
+static balora_status list_all(balora_adapter *adapter, const adapter_shape *shape) {
+    const balora_model *model = adapter->model;
+    if (shape->choose != NULL) {
+        STATUS_TRY(adapter_list_modules(adapter, shape));
+        STATUS_TRY(memory_zeroed(&model->context->memory, &adapter->groups,
+                                 (size_t)(model->config.layers * GROUP_COUNT), sizeof *adapter->groups,
+                                 "a table of low-rank groups"));
+    }
+    return shape->trains != NULL ? adapter_list_trained(adapter, shape) : BALORA_OK;
+}
+
+static void place_parameters(balora_adapter *adapter) {
     adapter_place_factors(adapter, &adapter->parameters, false);
+    adapter_place_trained(adapter, &adapter->parameters, false);
+}
+
+static void place_gradients(balora_adapter *adapter) {
+    adapter_place_factors(adapter, &adapter->gradients, true);
+    adapter_place_trained(adapter, &adapter->gradients, true);
+}
+
+static void place_packed(balora_adapter *adapter) {
+    adapter_place_packed(adapter, &adapter->packed);
+    adapter_place_copies(adapter, &adapter->packed);
+}
+
+static balora_status take(balora_adapter *adapter, const adapter_shape *shape) {
+    STATUS_TRY(list_all(adapter, shape));
+    place_parameters(adapter);
     STATUS_TRY(take_zeroed(adapter, &adapter->parameters));
-    adapter_place_factors(adapter, &adapter->parameters, false);
+    place_parameters(adapter);
     adapter_place_initial(adapter, &adapter->initial);
     if (adapter->initial.bytes > 0) {
         STATUS_TRY(take_zeroed(adapter, &adapter->initial));
         adapter_place_initial(adapter, &adapter->initial);
     }
-    adapter_place_packed(adapter, &adapter->packed);
-    STATUS_TRY(take_zeroed(adapter, &adapter->packed));
-    adapter_place_packed(adapter, &adapter->packed);
-    return BALORA_OK;
-}
-
-static balora_status take_full(balora_adapter *adapter) {
-    balora_model *model = adapter->model;
-    STATUS_TRY(
-        weights_create(&adapter->full, &model->context->memory, &model->device, &model->config, BALORA_F32));
-    STATUS_TRY(model->device.ops->fill_zero(adapter->queue, flat(&adapter->full.arena)));
-    return weights_copy(&adapter->full, &model->weights, adapter->queue);
+    place_packed(adapter);
+    if (adapter->packed.bytes > 0) {
+        STATUS_TRY(take_zeroed(adapter, &adapter->packed));
+        place_packed(adapter);
+    }
+    return adapter_start_trained(adapter);
 }
 
 balora_status adapter_allocate(balora_adapter **out, balora_model *model, const adapter_shape *shape) {
@@ -55,7 +71,7 @@ balora_status adapter_allocate(balora_adapter **out, balora_model *model, const 
     adapter->packed_dtype = shape->exact ? BALORA_F32 : model->activation_dtype;
     balora_status status = model_queue(model, &adapter->queue);
     if (status == BALORA_OK)
-        status = shape->method == BALORA_METHOD_FULL ? take_full(adapter) : take_low_rank(adapter, shape);
+        status = take(adapter, shape);
     if (status != BALORA_OK) {
         adapter_release(adapter);
         return status;
@@ -78,8 +94,11 @@ void adapter_release(balora_adapter *adapter) {
     arena_free(&adapter->gradients);
     arena_free(&adapter->initial);
     arena_free(&adapter->packed);
-    weights_free(&adapter->full);
-    weights_free(&adapter->full_gradients);
+    weights_free(&adapter->student);
+    weights_free(&adapter->gradient_views);
+    memory_free(memory, adapter->trained);
+    memory_free(memory, adapter->fields);
+    memory_free(memory, adapter->trained_groups);
     memory_free(memory, adapter->modules);
     memory_free(memory, adapter->groups);
     if (adapter->queue != NULL)
@@ -88,16 +107,12 @@ void adapter_release(balora_adapter *adapter) {
     model_release(model);
 }
 
-static bool is_full(const balora_adapter *adapter) {
-    return adapter->method == BALORA_METHOD_FULL;
-}
-
 matrix_view adapter_parameters(const balora_adapter *adapter) {
-    return flat(is_full(adapter) ? &adapter->full.arena : &adapter->parameters);
+    return flat(&adapter->parameters);
 }
 
 matrix_view adapter_gradients(const balora_adapter *adapter) {
-    return flat(is_full(adapter) ? &adapter->full_gradients.arena : &adapter->gradients);
+    return flat(&adapter->gradients);
 }
 
 void adapter_describe(const balora_adapter *adapter, balora_adapter_information *out) {
@@ -106,33 +121,27 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
     out->use_rslora = adapter->use_rslora;
     out->modules = adapter->module_count;
     out->creation_seconds = adapter->creation_seconds;
-    if (is_full(adapter)) {
-        out->trainable_parameters = adapter->full.parameters;
-        out->device_bytes = adapter->full.arena.bytes + adapter->full_gradients.arena.bytes;
-        return;
+    if (adapter->module_count > 0) {
+        out->rank = adapter->rank;
+        out->alpha = adapter->alpha;
     }
-    out->rank = adapter->rank;
-    out->alpha = adapter->alpha;
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *module = &adapter->modules[i];
         out->trainable_parameters += module->rank * (module->projection->in + module->projection->out);
     }
+    for (int64_t i = 0; i < adapter->trained_count; i++)
+        out->trainable_parameters += adapter->trained[i].value.rows * adapter->trained[i].value.cols;
     out->device_bytes =
         adapter->parameters.bytes + adapter->gradients.bytes + adapter->initial.bytes + adapter->packed.bytes;
 }
 
 balora_status adapter_prepare_training(balora_adapter *adapter) {
-    balora_model *model = adapter->model;
-    if (is_full(adapter)) {
-        STATUS_TRY(weights_create(&adapter->full_gradients, &model->context->memory, &model->device,
-                                  &model->config, BALORA_F32));
-        return model->device.ops->fill_zero(adapter->queue, adapter_gradients(adapter));
-    }
-    adapter_place_factors(adapter, &adapter->gradients, true);
+    place_gradients(adapter);
     STATUS_TRY(take_zeroed(adapter, &adapter->gradients));
-    adapter_place_factors(adapter, &adapter->gradients, true);
+    place_gradients(adapter);
     adapter->packed.bytes = 0;
-    adapter_place_packed(adapter, &adapter->packed);
+    place_packed(adapter);
+    adapter_connect_gradients(adapter);
     return BALORA_OK;
 }
 

@@ -1,5 +1,6 @@
 /*
- * The adapter handle: low-rank factors on a model's projections, or a trained copy of every weight.
+ * The adapter handle: low-rank factors on a model's projections, and trained copies of some of its tensors: norms,
+ * embeddings, biases, or with method full all.
  *
  * All trained numbers lie in one flat F32 array, their gradients in another of the same layout, so that norm,
  * clipping and optimizer are each one call.
@@ -27,6 +28,27 @@ typedef struct adapter_module {
     matrix_view a0, b0;                 /* the initial values; none for plain LoRA */
 } adapter_module;
 
+/* A tensor of the model that is trained as it is. */
+typedef struct trained_tensor {
+    const named_tensor *tensor;  /* of `student` */
+    int64_t field;               /* of the table of fields */
+    matrix_view value, gradient; /* F32, in parameters and gradients */
+} trained_tensor;
+
+/*
+ * A field of the weights with trained tensors. Where all of its parts are trained they lie in parameters as the field
+ * has them, and the student reads them there. Where only some are (the bias of q, but not of k), the student reads a
+ * copy of the whole field, which is brought up to date after each change.
+ */
+typedef struct trained_field {
+    matrix_view *student, *gradient; /* fields of the two weights */
+    matrix_view base;                /* what the model holds there */
+    bool whole;
+    int32_t rank;
+    matrix_view value;          /* F32, in parameters or, a copy, in packed */
+    matrix_view whole_gradient; /* F32, in gradients; none where not whole */
+} trained_field;
+
 struct balora_adapter {
     _Atomic int references;
     atomic_int training; /* 1: a trainer holds it */
@@ -39,18 +61,23 @@ struct balora_adapter {
     double creation_seconds;
     backend_queue *queue;
 
-    arena parameters;   /* F32: all A, B; or every weight */
+    arena parameters;   /* F32: all A, B, then trained tensors */
     arena gradients;    /* the same layout; empty before training */
     arena initial;      /* A0, B0 */
-    arena packed;       /* what the step multiplies by, see low_rank_group */
+    arena packed;       /* what the step multiplies by: see low_rank_group and trained_field */
     matrix_view change; /* in it: one factor's A - A0 or B - B0, F32; none where packed factors are F32 */
 
-    adapter_module *modules; /* NULL for method full */
+    adapter_module *modules; /* NULL: no low-rank factors */
     int64_t module_count;
-    low_rank_group *groups; /* [layers * GROUP_COUNT]; NULL for method full */
+    low_rank_group *groups; /* [layers * GROUP_COUNT]; NULL where there is no module */
 
-    weights full;           /* method full: the trained copy; its arena takes the place of `parameters` */
-    weights full_gradients; /* and of `gradients` */
+    trained_tensor *trained; /* NULL: none, and the fields below are empty */
+    int64_t trained_count;
+    trained_field *fields;
+    int64_t field_count;
+    weights student;               /* the model's weights, with trained tensors in their places */
+    weights gradient_views;        /* gradients in their places, except those of groups */
+    trained_group *trained_groups; /* [layers * GROUP_COUNT]: those */
 };
 
 balora_status adapter_create(balora_adapter **out, balora_model *model,
@@ -63,6 +90,14 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
  */
 matrix_view adapter_parameters(const balora_adapter *adapter);
 matrix_view adapter_gradients(const balora_adapter *adapter);
+
+/* The weights that the student reads. */
+const weights *adapter_student(const balora_adapter *adapter);
+/* Does training change the output head? Large matrices, which are F32 then and so is what they are multiplied by? */
+bool adapter_trains_head(const balora_adapter *adapter);
+bool adapter_trains_matrices(const balora_adapter *adapter);
+/* Below it no layer has a trained number. */
+int64_t adapter_lowest_layer(const balora_adapter *adapter);
 
 /* Take memory for gradients and let groups point to it. Once. */
 balora_status adapter_prepare_training(balora_adapter *adapter);
@@ -81,6 +116,9 @@ typedef struct adapter_shape {
     /* Does the module take part? Name, layer and projection are set, rank and alpha as above: it may change these two
      * and has_initial. */
     bool (*choose)(adapter_module *module, const void *user);
+    /* Is the tensor trained as it is? NULL: none is. */
+    bool (*trains)(const named_tensor *tensor, const void *user);
+    bool untied; /* a head that is tied to the embedding is a tensor of its own */
     const void *user;
 } adapter_shape;
 

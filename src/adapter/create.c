@@ -23,6 +23,12 @@ static bool list_holds(const char *list, const char *full_name) {
     return false;
 }
 
+static bool train_all(const named_tensor *tensor, const void *user) {
+    (void)tensor;
+    (void)user;
+    return true;
+}
+
 static bool choose(adapter_module *module, const void *user) {
     const balora_adapter_options *options = user;
     const char *list = options->target_modules;
@@ -114,14 +120,16 @@ static balora_status fill(balora_adapter *adapter, const balora_adapter_options 
 balora_status adapter_create(balora_adapter **out, balora_model *model,
                              const balora_adapter_options *options) {
     double begin = clock_seconds();
+    bool full = options->method == BALORA_METHOD_FULL;
     adapter_shape shape = {.method = options->method,
                            .use_rslora = options->use_rslora,
                            .rank = options->rank,
                            .alpha = options->alpha,
-                           .choose = choose,
+                           .choose = full ? NULL : choose,
+                           .trains = full ? train_all : NULL,
                            .user = options};
     balora_adapter *adapter;
-    if (options->method != BALORA_METHOD_FULL)
+    if (!full)
         STATUS_TRY(check_targets(model, options->target_modules));
     STATUS_TRY(adapter_allocate(&adapter, model, &shape));
     balora_status status = fill(adapter, options);

@@ -30,6 +30,8 @@ void adapter_place_initial(balora_adapter *adapter, arena *plan) {
 
 static void place_groups(balora_adapter *adapter, arena *plan) {
     int32_t dtype = adapter->packed_dtype;
+    if (adapter->groups == NULL)
+        return;
     memset(adapter->groups, 0,
            (size_t)(adapter->model->config.layers * GROUP_COUNT) * sizeof *adapter->groups);
     for (int64_t i = 0; i < adapter->module_count; i++) {

@@ -17,4 +17,18 @@ void adapter_place_initial(balora_adapter *adapter, arena *plan);
 /* The groups' packed factors, and the change of one factor. */
 void adapter_place_packed(balora_adapter *adapter, arena *plan);
 
+/*
+ * trained.c: fill the tables of trained tensors and their fields, and make the student's weights; nothing where the
+ * shape trains none.
+ */
+balora_status adapter_list_trained(balora_adapter *adapter, const adapter_shape *shape);
+/* Every trained tensor, or its gradient. */
+void adapter_place_trained(balora_adapter *adapter, arena *plan, bool gradients);
+/* Copies of fields of which only some parts are trained. */
+void adapter_place_copies(balora_adapter *adapter, arena *plan);
+/* Let the student read the trained tensors, which begin as the model's. */
+balora_status adapter_start_trained(balora_adapter *adapter);
+/* Let backward find their gradients. */
+void adapter_connect_gradients(balora_adapter *adapter);
+
 #endif

@@ -105,13 +105,13 @@ static const adapter_module *find_adapted(const balora_adapter *adapter, const c
     return NULL;
 }
 
-/* The trained tensor of method full. A file may hold the head beside the embedding that it is tied to. */
-static const named_tensor *find_trained(const balora_adapter *adapter, const char *name) {
+/* A file may hold the head beside the embedding that it is tied to. */
+static const trained_tensor *find_trained(const balora_adapter *adapter, const char *name) {
     if (adapter->model->config.tied_embeddings && strcmp(name, head_name) == 0)
         name = embedding_name;
-    for (int64_t i = 0; i < adapter->full.tensor_count; i++)
-        if (strcmp(adapter->full.tensors[i].name, name) == 0)
-            return &adapter->full.tensors[i];
+    for (int64_t i = 0; i < adapter->trained_count; i++)
+        if (strcmp(adapter->trained[i].tensor->name, name) == 0)
+            return &adapter->trained[i];
     return NULL;
 }
 
@@ -121,19 +121,19 @@ static balora_status write_tensor(merge *self, safetensors_writer *writer, const
     /* A shard may hold tensors that the index does not send there; nobody reads them. */
     bool is_read = tensor_files_find(&self->base, name, &named) && named.entry == place->entry;
     const adapter_module *module = is_read ? find_adapted(self->adapter, name) : NULL;
-    const named_tensor *trained = is_read ? find_trained(self->adapter, name) : NULL;
+    const trained_tensor *trained = is_read ? find_trained(self->adapter, name) : NULL;
     STATUS_TRY(context_poll(self->adapter->model->context));
     if (module == NULL && trained == NULL)
         return write_unchanged(self, writer, place);
     /* The files may have changed since the model was opened. */
     const projection *part = module != NULL ? module->projection : NULL;
-    int64_t shape[2] = {part != NULL ? part->out : trained->view.rows,
-                        part != NULL ? part->in : trained->view.cols};
-    int32_t rank = part != NULL ? 2 : trained->rank;
+    int64_t shape[2] = {part != NULL ? part->out : trained->value.rows,
+                        part != NULL ? part->in : trained->value.cols};
+    int32_t rank = part != NULL ? 2 : trained->tensor->rank;
     STATUS_TRY(tensor_files_expect(&self->base, name, rank, rank == 1 ? shape + 1 : shape, &named));
     if (module != NULL)
         return write_adapted(self, writer, place, module);
-    return staging_write(&self->stage, writer, name, trained->view, place->entry->dtype);
+    return staging_write(&self->stage, writer, name, trained->value, place->entry->dtype);
 }
 
 static balora_status list_tensors(const safetensors_file *file, safetensors_tensor *out) {

@@ -33,8 +33,21 @@ static balora_status refresh_module(const balora_adapter *adapter, backend_queue
     return ops->scale_add(queue, module->scale, module->b0, 0, b0);
 }
 
+/* Fields that the student reads as copies. */
+static balora_status refresh_copies(const balora_adapter *adapter, backend_queue *queue) {
+    for (int64_t i = 0; i < adapter->trained_count; i++) {
+        const trained_tensor *trained = &adapter->trained[i];
+        const trained_field *field = &adapter->fields[trained->field];
+        if (!field->whole)
+            STATUS_TRY(adapter->model->device.ops->copy(queue, weights_part(trained->tensor, field->value),
+                                                        trained->value));
+    }
+    return BALORA_OK;
+}
+
 balora_status adapter_refresh(balora_adapter *adapter, backend_queue *queue) {
     int64_t index = 0;
+    STATUS_TRY(refresh_copies(adapter, queue));
     if (adapter->groups == NULL)
         return BALORA_OK;
     for (int64_t layer = 0; layer < adapter->model->config.layers; layer++) {

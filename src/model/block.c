@@ -66,11 +66,11 @@ static layer_views look_at(const decoder *self, const decoder_batch *batch, int6
     return views;
 }
 
-/* y = norm(x); the teacher's rows use its own weights where every weight is trained. */
+/* y = norm(x); the teacher's rows use its own weights where the student's are trained. */
 static balora_status normalize(const decoder *self, int64_t students, matrix_view student_weight,
                                matrix_view teacher_weight, matrix_view x, matrix_view y) {
     const model_config *config = self->config;
-    if (self->student == self->teacher || students == x.rows)
+    if (view_same(student_weight, teacher_weight) || students == x.rows)
         return self->ops->rms_norm(self->queue, x, student_weight, config->norm_weight_offset,
                                    config->norm_epsilon, y);
     int64_t teachers = x.rows - students;
@@ -229,9 +229,10 @@ static balora_status backward_attention(const decoder *self, const decoder_batch
     matrix_view residual = view_rows(views->residual, 0, n), normed = view_rows(memory->normed, 0, n);
     matrix_view dqkv = view_rows(memory->dqkv, 0, n), dq, dk, dv;
     matrix_view positions = view_columns(memory->positions, 0, n);
-    /* Nothing below the first layer is trained unless embeddings are: its input's gradient is not needed
-     * then. */
-    bool input_wanted = views->layer > 0 || self->gradients != NULL;
+    /* Nothing below the lowest layer is trained unless embeddings are: its input's gradient is not needed then. */
+    matrix_view dweight = views->gradients != NULL ? views->gradients->attention_norm : view_none();
+    bool input_wanted = views->layer > self->lowest_layer || !view_is_none(dweight) ||
+                        !view_is_none(DECODER_GRADIENT(self, embedding));
     matrix_view dnormed = input_wanted ? view_rows(memory->dnormed, 0, n) : view_none();
     linear_group qkv = decoder_group(self, views->layer, GROUP_QKV);
     split_heads(self->config, dqkv, &dq, &dk, &dv);
@@ -257,8 +258,7 @@ static balora_status backward_attention(const decoder *self, const decoder_batch
     if (!input_wanted)
         return BALORA_OK;
     return norm_gradient(self, residual, views->weights->attention_norm, dnormed,
-                         view_rows(memory->dresidual, 0, n),
-                         views->gradients != NULL ? views->gradients->attention_norm : view_none());
+                         view_rows(memory->dresidual, 0, n), dweight);
 }
 
 balora_status block_backward(const decoder *self, const decoder_batch *batch, int64_t layer) {

@@ -7,7 +7,7 @@ linear_group decoder_group(const decoder *self, int64_t layer, int group) {
         .ops = self->ops,
         .student = &self->student->layers[layer].groups[group],
         .teacher = &self->teacher->layers[layer].groups[group],
-        .gradients = self->gradients != NULL ? &self->gradients->layers[layer].groups[group] : NULL,
+        .trained = self->trained != NULL ? &self->trained[layer * GROUP_COUNT + group] : NULL,
         .low_rank = self->low_rank != NULL ? &self->low_rank[layer * GROUP_COUNT + group] : NULL,
     };
 }
@@ -44,11 +44,13 @@ balora_status decoder_forward(const decoder *self, const decoder_batch *batch) {
 }
 
 balora_status decoder_backward(const decoder *self, const decoder_batch *batch) {
-    for (int64_t layer = self->config->layers - 1; layer >= 0; layer--)
+    matrix_view dembedding = DECODER_GRADIENT(self, embedding);
+    int64_t lowest = view_is_none(dembedding) ? self->lowest_layer : 0;
+    for (int64_t layer = self->config->layers - 1; layer >= lowest; layer--)
         STATUS_TRY(block_backward(self, batch, layer));
-    if (self->gradients == NULL)
+    if (view_is_none(dembedding))
         return BALORA_OK;
-    return self->ops->scatter_add_rows(self->queue, self->gradients->embedding,
+    return self->ops->scatter_add_rows(self->queue, dembedding,
                                        view_rows(self->memory->dresidual, 0, batch->tokens),
                                        view_columns(self->memory->tokens, 0, batch->tokens));
 }

@@ -15,8 +15,11 @@ typedef struct decoder {
     const backend_ops *ops;
     backend_queue *queue;
     const weights *student;
-    const weights *teacher;         /* the frozen model; the student itself where only factors are trained */
-    const weights *gradients;       /* NULL: no weight is trained */
+    const weights *teacher; /* the frozen model; its views are the student's too where nothing is trained */
+    const weights
+        *gradients; /* views of what is trained beside the groups, none elsewhere; NULL: nothing is */
+    const trained_group *trained;   /* [layers * GROUP_COUNT], or NULL */
+    int64_t lowest_layer;           /* nothing below it is trained, unless the embedding is */
     const low_rank_group *low_rank; /* [layers * GROUP_COUNT], or NULL */
     const rope_table *rope;
     activations *memory;
@@ -42,6 +45,9 @@ balora_status decoder_forward(const decoder *self, const decoder_batch *batch);
 balora_status decoder_backward(const decoder *self, const decoder_batch *batch);
 
 /* --- for decoder.c and block.c --- */
+
+/* The gradient of a trained weight of the decoder's own, such as the embedding; none where it is frozen. */
+#define DECODER_GRADIENT(self, field) ((self)->gradients != NULL ? (self)->gradients->field : view_none())
 
 /* The linear group of a layer as linear.h wants it. */
 linear_group decoder_group(const decoder *self, int64_t layer, int group);

@@ -14,10 +14,15 @@ static balora_status multiply(const backend_ops *ops, backend_queue *queue, cons
                : composed_gemm_bias(ops, queue, 0, 1, 1, x, linear->weight, beta, y, linear->bias);
 }
 
+static int same_weights(const linear_group *group) {
+    return view_same(group->student->weight, group->teacher->weight) &&
+           view_same(group->student->bias, group->teacher->bias);
+}
+
 balora_status linear_forward(const linear_group *group, backend_queue *queue, matrix_view x, int64_t students,
                              double beta, matrix_view y, matrix_view projected) {
     const backend_ops *ops = group->ops;
-    if (group->student == group->teacher || students == x.rows) {
+    if (same_weights(group) || students == x.rows) {
         STATUS_TRY(multiply(ops, queue, group->student, x, beta, y));
     } else {
         int64_t teachers = x.rows - students;
@@ -75,10 +80,13 @@ balora_status linear_backward(const linear_group *group, backend_queue *queue, m
     const backend_ops *ops = group->ops;
     if (has_low_rank(group))
         STATUS_TRY(low_rank_backward(group, queue, x, dy, projected, scratch));
-    if (group->gradients != NULL) {
-        STATUS_TRY(ops->gemm(queue, 1, 0, 1, dy, x, 1, group->gradients->weight));
-        if (!view_is_none(group->gradients->bias))
-            STATUS_TRY(ops->sum_rows(queue, dy, 1, group->gradients->bias));
+    for (int64_t i = 0; group->trained != NULL && i < group->trained->count; i++) {
+        const trained_part *part = &group->trained->parts[i];
+        matrix_view dy_part = view_columns(dy, part->first, part->out);
+        if (!view_is_none(part->weight))
+            STATUS_TRY(ops->gemm(queue, 1, 0, 1, dy_part, x, 1, part->weight));
+        if (!view_is_none(part->bias))
+            STATUS_TRY(ops->sum_rows(queue, dy_part, 1, part->bias));
     }
     if (view_is_none(dx))
         return BALORA_OK;

@@ -33,13 +33,24 @@ typedef struct low_rank_group {
     low_rank_member members[GROUP_MEMBERS_LIMIT];
 } low_rank_group;
 
+/* Gradients of a group's own weights. */
+typedef struct trained_part {
+    int64_t first, out;       /* its columns of the group's output */
+    matrix_view weight, bias; /* F32 [out, in], [1, out]; one of them is none */
+} trained_part;
+
+typedef struct trained_group {
+    int64_t count;
+    trained_part parts[2 * GROUP_MEMBERS_LIMIT]; /* weights and biases of each member at most */
+} trained_group;
+
 /* What a group multiplies by and what it trains. */
 typedef struct linear_group {
     const backend_ops *ops;
     const linear_weights *student;
-    const linear_weights *teacher;   /* the same as student unless every weight is trained */
-    const linear_weights *gradients; /* NULL: the weights are frozen */
-    const low_rank_group *low_rank;  /* NULL or rows 0: none */
+    const linear_weights *teacher;  /* the same views as the student's where nothing of it is trained */
+    const trained_group *trained;   /* NULL: the weights are frozen */
+    const low_rank_group *low_rank; /* NULL or rows 0: none */
 } linear_group;
 
 /*

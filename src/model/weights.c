@@ -23,13 +23,23 @@ void weights_projections(const model_config *config, projection out[PROJECTION_C
     memcpy(out, table, sizeof table);
 }
 
-static void name_tensor(weights *self, const char *name, int32_t rank, bool wide, matrix_view view) {
+/* A tensor that is all of `field`. */
+static void name_tensor(weights *self, const char *name, int32_t rank, bool wide, matrix_view *field) {
     named_tensor *tensor = &self->tensors[self->tensor_count++];
+    *tensor = (named_tensor){.rank = rank, .wide = wide, .view = *field, .field = field};
     snprintf(tensor->name, sizeof tensor->name, "%s", name);
-    tensor->rank = rank;
-    tensor->wide = wide;
-    tensor->view = view;
-    self->parameters += view.rows * view.cols;
+    self->parameters += field->rows * field->cols;
+}
+
+/* A tensor that is a projection's part of its group's `field`. */
+static void name_part(weights *self, const char *name, int32_t rank, bool wide, matrix_view *field,
+                      const projection *part) {
+    named_tensor *tensor = &self->tensors[self->tensor_count++];
+    *tensor = (named_tensor){.rank = rank, .wide = wide, .field = field, .first = part->first};
+    tensor->view =
+        rank == 1 ? view_columns(*field, part->first, part->out) : view_rows(*field, part->first, part->out);
+    snprintf(tensor->name, sizeof tensor->name, "%s", name);
+    self->parameters += tensor->view.rows * tensor->view.cols;
 }
 
 static void place_groups(weights *self, const projection *projections, layer_weights *layer) {
@@ -55,18 +65,18 @@ static void place_layer(weights *self, const model_config *config, const project
     layer->mlp_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
     place_groups(self, projections, layer);
     snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)index);
-    name_tensor(self, name, 1, true, layer->attention_norm);
+    name_tensor(self, name, 1, true, &layer->attention_norm);
     snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)index);
-    name_tensor(self, name, 1, true, layer->mlp_norm);
+    name_tensor(self, name, 1, true, &layer->mlp_norm);
     for (int p = 0; p < PROJECTION_COUNT; p++) {
         const projection *part = &projections[p];
         linear_weights *group = &layer->groups[part->group];
         snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)index, part->module);
-        name_tensor(self, name, 2, false, view_rows(group->weight, part->first, part->out));
+        name_part(self, name, 2, false, &group->weight, part);
         if (!part->bias)
             continue;
         snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)index, part->module);
-        name_tensor(self, name, 1, true, view_columns(group->bias, part->first, part->out));
+        name_part(self, name, 1, true, &group->bias, part);
     }
 }
 
@@ -76,15 +86,15 @@ static void place_all(weights *self, const model_config *config) {
     self->tensor_count = 0;
     self->parameters = 0;
     self->embedding = arena_place(&self->arena, self->dtype, config->vocabulary, config->hidden);
-    name_tensor(self, "model.embed_tokens.weight", 2, false, self->embedding);
+    name_tensor(self, "model.embed_tokens.weight", 2, false, &self->embedding);
     for (int64_t i = 0; i < config->layers; i++)
         place_layer(self, config, projections, i);
     self->final_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
-    name_tensor(self, "model.norm.weight", 1, true, self->final_norm);
+    name_tensor(self, "model.norm.weight", 1, true, &self->final_norm);
     self->head = self->embedding;
     if (!config->tied_embeddings) {
         self->head = arena_place(&self->arena, self->dtype, config->vocabulary, config->hidden);
-        name_tensor(self, "lm_head.weight", 2, false, self->head);
+        name_tensor(self, "lm_head.weight", 2, false, &self->head);
     }
 }
 
@@ -117,6 +127,19 @@ balora_status weights_create(weights *out, allocator *memory, const backend *dev
                              (long long)bytes);
     }
     place_all(out, config);
+    return BALORA_OK;
+}
+
+balora_status weights_share(weights *out, allocator *memory, const weights *base,
+                            const model_config *config) {
+    STATUS_TRY(weights_plan(out, memory, base->device, config, base->dtype));
+    memset(&out->arena, 0, sizeof out->arena);
+    out->embedding = base->embedding;
+    out->head = base->head;
+    out->final_norm = base->final_norm;
+    memcpy(out->layers, base->layers, (size_t)config->layers * sizeof *out->layers);
+    for (int64_t i = 0; i < out->tensor_count; i++)
+        out->tensors[i].view = weights_part(&out->tensors[i], *out->tensors[i].field);
     return BALORA_OK;
 }
 

@@ -31,6 +31,7 @@ typedef struct linear_weights {
     matrix_view bias;   /* F32 [1, out of all members], or none */
 } linear_weights;
 
+/* Nothing but views: see weights_share. */
 typedef struct layer_weights {
     matrix_view attention_norm, mlp_norm; /* F32 [1, hidden] */
     linear_weights groups[GROUP_COUNT];
@@ -40,10 +41,13 @@ typedef struct layer_weights {
 typedef struct named_tensor {
     char name[96];
     int32_t rank;
-    bool wide;        /* always F32: norms and biases */
-    matrix_view view; /* a vector is [1, n] */
+    bool wide;          /* always F32: norms and biases */
+    matrix_view view;   /* a vector is [1, n] */
+    matrix_view *field; /* of the weights: what it is, or a fused matrix or vector that it is a part of */
+    int64_t first;      /* where in there: a row of a matrix, a column of a vector */
 } named_tensor;
 
+/* Tensors point into it: it must stay where it was made. */
 typedef struct weights {
     allocator *memory;
     const backend *device;
@@ -74,6 +78,18 @@ void weights_free(weights *self); /* also on a zeroed one */
  * else. */
 balora_status weights_load(weights *out, allocator *memory, const backend *device, backend_queue *queue,
                            const model_config *config, const char *folder, int32_t dtype);
+
+/*
+ * Weights without memory of their own: every field shows what `base` has there. `config` may untie the head, which is
+ * a tensor of its own then.
+ */
+balora_status weights_share(weights *out, allocator *memory, const weights *base, const model_config *config);
+
+/* A tensor's place in a matrix or vector that is laid out as its field. */
+static inline matrix_view weights_part(const named_tensor *tensor, matrix_view field) {
+    return tensor->rank == 1 ? view_columns(field, tensor->first, tensor->view.cols)
+                             : view_rows(field, tensor->first, tensor->view.rows);
+}
 
 /* Copy values into weights of the same shape and maybe another dtype. */
 balora_status weights_copy(weights *to, const weights *from, backend_queue *queue);

@@ -19,6 +19,12 @@ static inline int view_is_none(matrix_view view) {
     return view.buffer == NULL;
 }
 
+/* The same numbers in the same place? */
+static inline int view_same(matrix_view a, matrix_view b) {
+    return a.buffer == b.buffer && a.offset == b.offset && a.rows == b.rows && a.cols == b.cols &&
+           a.ld == b.ld && a.dtype == b.dtype;
+}
+
 /* Rows [first, first + count). */
 static inline matrix_view view_rows(matrix_view view, int64_t first, int64_t count) {
     view.offset += first * view.ld * dtype_size(view.dtype);

@@ -64,7 +64,7 @@ balora_status head_logits(const loss_head *self, int64_t rows, int64_t first, in
         return ops->gemm(body->queue, 0, 1, 1, student, body->student->head, 0, *out);
     matrix_view chunk = view_rows(self->chunk, 0, 2 * count), teacher = view_rows(chunk, count, count);
     STATUS_TRY(normalize_teacher(self, rows, first, teacher));
-    if (body->student == body->teacher) {
+    if (view_same(body->student->head, body->teacher->head)) {
         STATUS_TRY(ops->copy(body->queue, view_rows(chunk, 0, count), student));
         return ops->gemm(body->queue, 0, 1, 1, chunk, body->student->head, 0, *out);
     }
@@ -93,6 +93,7 @@ balora_status head_chunk_loss(const loss_head *self, int64_t first, int64_t coun
 balora_status head_forward_backward(const loss_head *self, int64_t rows, const head_objective *objective) {
     const decoder *body = self->decoder;
     const backend_ops *ops = body->ops;
+    matrix_view dhead = DECODER_GRADIENT(body, head);
     for (int64_t first = 0; first < rows; first += self->sizes.chunk) {
         int64_t count = arith_min(self->sizes.chunk, rows - first);
         matrix_view logits;
@@ -103,9 +104,9 @@ balora_status head_forward_backward(const loss_head *self, int64_t rows, const h
         matrix_view gradient = view_rows(view_is_none(self->dlogits) ? logits : self->dlogits, 0, count);
         STATUS_TRY(ops->gemm(body->queue, 0, 0, 1, gradient, body->student->head, 0,
                              view_rows(self->dhidden, first, count)));
-        if (body->gradients != NULL)
-            STATUS_TRY(ops->gemm(body->queue, 1, 0, 1, gradient, view_rows(self->hidden, first, count), 1,
-                                 body->gradients->head));
+        if (!view_is_none(dhead))
+            STATUS_TRY(
+                ops->gemm(body->queue, 1, 0, 1, gradient, view_rows(self->hidden, first, count), 1, dhead));
     }
     return BALORA_OK;
 }
@@ -115,10 +116,10 @@ balora_status head_finish_backward(const loss_head *self, int64_t rows) {
     const activations *memory = body->memory;
     matrix_view dselected = view_rows(memory->dselected, 0, rows);
     STATUS_TRY(body->ops->fill_zero(body->queue, dselected));
-    return body->ops->rms_norm_backward(
-        body->queue, view_rows(memory->output, 0, rows), body->student->final_norm,
-        body->config->norm_weight_offset, body->config->norm_epsilon, view_rows(self->dhidden, 0, rows),
-        dselected, body->gradients != NULL ? body->gradients->final_norm : view_none());
+    return body->ops->rms_norm_backward(body->queue, view_rows(memory->output, 0, rows),
+                                        body->student->final_norm, body->config->norm_weight_offset,
+                                        body->config->norm_epsilon, view_rows(self->dhidden, 0, rows),
+                                        dselected, DECODER_GRADIENT(body, final_norm));
 }
 
 balora_status head_teacher_entropy(const loss_head *self, int64_t rows, double temperature) {

@@ -8,8 +8,8 @@
 
 /* Trained weights are F32, and so is everything that is multiplied by them. */
 static int32_t activation_dtype(const pass_options *options) {
-    bool full = options->adapter != NULL && options->adapter->method == BALORA_METHOD_FULL;
-    return full ? BALORA_F32 : options->model->activation_dtype;
+    bool wide = options->adapter != NULL && adapter_trains_matrices(options->adapter);
+    return wide ? BALORA_F32 : options->model->activation_dtype;
 }
 
 static activation_sizes measure(const pass_options *options) {
@@ -51,16 +51,19 @@ static void place(pass *self) {
 static void connect(pass *self) {
     balora_model *model = self->options.model;
     balora_adapter *adapter = self->options.adapter;
-    bool full = adapter != NULL && adapter->method == BALORA_METHOD_FULL;
-    self->decoder = (decoder){.config = &model->config,
-                              .ops = model->device.ops,
-                              .queue = self->queue,
-                              .student = full ? &adapter->full : &model->weights,
-                              .teacher = &model->weights,
-                              .gradients = full && self->options.backward ? &adapter->full_gradients : NULL,
-                              .low_rank = adapter != NULL ? adapter->groups : NULL,
-                              .rope = &self->rope,
-                              .memory = &self->activations};
+    bool trained = adapter != NULL && adapter->trained_count > 0;
+    self->decoder =
+        (decoder){.config = &model->config,
+                  .ops = model->device.ops,
+                  .queue = self->queue,
+                  .student = adapter != NULL ? adapter_student(adapter) : &model->weights,
+                  .teacher = &model->weights,
+                  .gradients = trained && self->options.backward ? &adapter->gradient_views : NULL,
+                  .trained = trained && self->options.backward ? adapter->trained_groups : NULL,
+                  .lowest_layer = adapter != NULL ? adapter_lowest_layer(adapter) : 0,
+                  .low_rank = adapter != NULL ? adapter->groups : NULL,
+                  .rope = &self->rope,
+                  .memory = &self->activations};
 }
 
 static balora_status make_rope(pass *self) {

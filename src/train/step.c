@@ -98,7 +98,7 @@ static balora_status add_svd_term(balora_trainer *trainer, int64_t index, double
     STATUS_TRY(ops->gather_rows(micro->queue, hidden, student, rows));
     matrix_view value = view_columns(trainer->svd_values, index, 1);
     balora_status status = spectral_evaluate(&trainer->spectral, hidden, scale, value, body->student->head,
-                                             body->gradients != NULL ? body->gradients->head : view_none());
+                                             DECODER_GRADIENT(body, head));
     STATUS_TRY(status == BALORA_ERROR_NUMERIC ? void_svd_term(trainer, hidden, value) : status);
     return ops->scatter_add_rows(micro->queue, dstudent, view_rows(trainer->spectral.narrow, 0, count), rows);
 }

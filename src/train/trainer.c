@@ -57,7 +57,7 @@ static spectral_options spectral_request(const balora_trainer *trainer, const ba
                               .rows = capacity->regularized,
                               .top = trainer->regularizers->options.svd_k,
                               .norm = trainer->regularizers->options.svd_norm,
-                              .head_trained = trainer->adapter->method == BALORA_METHOD_FULL};
+                              .head_trained = adapter_trains_head(trainer->adapter)};
 }
 
 static balora_status make_pass(balora_trainer *trainer) {

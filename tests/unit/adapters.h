@@ -106,8 +106,8 @@ static inline balora_adapter *make_adapter(workshop *self, int32_t method, int64
         shake(adapter, adapter->modules[i].a, (uint64_t)(2 * i), 0.1);
         shake(adapter, adapter->modules[i].b, (uint64_t)(2 * i + 1), 0.1);
     }
-    for (int64_t i = 0; i < adapter->full.tensor_count; i++)
-        shake(adapter, adapter->full.tensors[i].view, (uint64_t)i, 0.01);
+    for (int64_t i = 0; i < adapter->trained_count; i++)
+        shake(adapter, adapter->trained[i].value, (uint64_t)i, 0.01);
     return adapter;
 }
 

@@ -199,11 +199,11 @@ static void check_factors(const setting *s) {
 static void check_weights(const setting *s) {
     fixture self = {0};
     open_fixture(&self, s);
-    for (int64_t i = 0; i < self.adapter->full.tensor_count; i++) {
-        const named_tensor *tensor = &self.adapter->full.tensors[i];
+    for (int64_t i = 0; i < self.adapter->trained_count; i++) {
+        const trained_tensor *trained = &self.adapter->trained[i];
         /* a constant added to every key shifts all scores of a query alike: that bias has no gradient but rounding */
-        if (strstr(tensor->name, "k_proj.bias") == NULL)
-            check_tensor(&self, tensor->name, tensor->view, self.adapter->full_gradients.tensors[i].view);
+        if (strstr(trained->tensor->name, "k_proj.bias") == NULL)
+            check_tensor(&self, trained->tensor->name, trained->value, trained->gradient);
     }
     close_fixture(&self);
 }

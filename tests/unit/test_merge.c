@@ -227,9 +227,9 @@ static void a_fully_trained_model_is_written_whole(void **state) {
     balora_adapter *adapter = make_adapter(self, BALORA_METHOD_FULL, 1, 1, 0, NULL);
     expect_ok(adapter_merge(adapter, folder));
     expect_ok(tensor_files_open(&merged, &self->base.memory, folder, "model"));
-    assert_int_equal(merged.count, adapter->full.tensor_count + 1);
-    for (int64_t i = 0; i < adapter->full.tensor_count; i++)
-        expect_trained(adapter, &merged, adapter->full.tensors[i].name, adapter->full.tensors[i].view);
+    assert_int_equal(merged.count, adapter->trained_count + 1);
+    for (int64_t i = 0; i < adapter->trained_count; i++)
+        expect_trained(adapter, &merged, adapter->trained[i].tensor->name, adapter->trained[i].value);
     tensor_files_close(&merged);
     adapter_release(adapter);
 }
@@ -266,8 +266,8 @@ static void a_tied_head_that_the_file_repeats_follows_the_embedding(void **state
     balora_adapter *adapter = make_adapter(self, BALORA_METHOD_FULL, 1, 1, 0, NULL);
     expect_ok(adapter_merge(adapter, folder));
     expect_ok(tensor_files_open(&merged, &self->base.memory, folder, "model"));
-    expect_trained(adapter, &merged, "lm_head.weight", adapter->full.embedding);
-    expect_trained(adapter, &merged, "model.embed_tokens.weight", adapter->full.embedding);
+    expect_trained(adapter, &merged, "lm_head.weight", adapter->student.embedding);
+    expect_trained(adapter, &merged, "model.embed_tokens.weight", adapter->student.embedding);
     tensor_files_close(&merged);
     adapter_release(adapter);
 }
