@@ -9,8 +9,8 @@
 #include "base/status.h"
 
 /* How many parts a field of the student's weights has, and how many of them the shape trains. */
-static void count_parts(const weights *student, const adapter_shape *shape, const matrix_view *field, int64_t *parts,
-                        int64_t *trained) {
+static void count_parts(const weights *student, const adapter_shape *shape, const matrix_view *field,
+                        int64_t *parts, int64_t *trained) {
     *parts = *trained = 0;
     for (int64_t i = 0; i < student->tensor_count; i++) {
         const named_tensor *tensor = &student->tensors[i];
@@ -42,7 +42,8 @@ static balora_status make_tables(balora_adapter *adapter, const adapter_shape *s
     allocator *memory = &adapter->model->context->memory;
     const weights *student = &adapter->student;
     size_t count = (size_t)adapter->trained_count;
-    STATUS_TRY(memory_zeroed(memory, &adapter->trained, count, sizeof *adapter->trained, "a table of tensors"));
+    STATUS_TRY(
+        memory_zeroed(memory, &adapter->trained, count, sizeof *adapter->trained, "a table of tensors"));
     STATUS_TRY(memory_zeroed(memory, &adapter->fields, count, sizeof *adapter->fields, "a table of tensors"));
     STATUS_TRY(memory_zeroed(memory, &adapter->trained_groups,
                              (size_t)(adapter->model->config.layers * GROUP_COUNT),
@@ -50,7 +51,8 @@ static balora_status make_tables(balora_adapter *adapter, const adapter_shape *s
     trained_tensor *next = adapter->trained;
     for (int64_t i = 0; i < student->tensor_count; i++)
         if (shape->trains(&student->tensors[i], shape->user))
-            *next++ = (trained_tensor){.tensor = &student->tensors[i], .field = find_field(adapter, shape, i)};
+            *next++ =
+                (trained_tensor){.tensor = &student->tensors[i], .field = find_field(adapter, shape, i)};
     return BALORA_OK;
 }
 
@@ -83,9 +85,8 @@ void adapter_place_trained(balora_adapter *adapter, arena *plan, bool gradients)
         const trained_field *field = &adapter->fields[trained->field];
         const matrix_view shape = trained->tensor->view;
         *(gradients ? &trained->gradient : &trained->value) =
-            field->whole
-                ? weights_part(trained->tensor, gradients ? field->whole_gradient : field->value)
-                : arena_place(plan, BALORA_F32, shape.rows, shape.cols);
+            field->whole ? weights_part(trained->tensor, gradients ? field->whole_gradient : field->value)
+                         : arena_place(plan, BALORA_F32, shape.rows, shape.cols);
     }
 }
 

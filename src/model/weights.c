@@ -151,9 +151,3 @@ void weights_free(weights *self) {
     memory_free(self->memory, self->tensors);
     memset(self, 0, sizeof *self);
 }
-
-balora_status weights_copy(weights *to, const weights *from, backend_queue *queue) {
-    for (int64_t i = 0; i < to->tensor_count; i++)
-        STATUS_TRY(to->device->ops->copy(queue, to->tensors[i].view, from->tensors[i].view));
-    return BALORA_OK;
-}

@@ -91,7 +91,4 @@ static inline matrix_view weights_part(const named_tensor *tensor, matrix_view f
                              : view_rows(field, tensor->first, tensor->view.rows);
 }
 
-/* Copy values into weights of the same shape and maybe another dtype. */
-balora_status weights_copy(weights *to, const weights *from, backend_queue *queue);
-
 #endif
