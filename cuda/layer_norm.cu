@@ -169,7 +169,7 @@ balora_status cuda_layer_norm_backward(backend_queue *queue, matrix_view x, matr
     bool wanted = !is_none(dweight) || !is_none(dbias);
     row_moments *moments = nullptr;
     if (wanted)
-        CUDA_TRY(norm_moments(queue, x, &moments));
+        CUDA_TRY(norm_moments(queue, x, x.cols, &moments));
     CUDA_TRY(dispatch_layer_backward(queue, x, weight, epsilon, dy, dx, moments));
     return wanted ? norm_weights(queue, x, dy, moments, dweight, dbias) : BALORA_OK;
 }

@@ -4,16 +4,27 @@
 
 /* --- rms_norm --- */
 
+/* A weight for each column, or for each of groups of columns that are normed by themselves. */
+static balora_status check_groups(const char *slot, matrix_view x, matrix_view weight) {
+    CUDA_TRY(operand_check(slot, "x", x, ANY_SIZE, ANY_SIZE, IN_ACTIVATION));
+    bool divides = weight.cols > 0 && x.cols % weight.cols == 0 && x.cols / weight.cols <= INT32_MAX;
+    return operand_check(slot, "weight", weight, 1, divides ? weight.cols : x.cols, IN_F32);
+}
+
+static bool are_groups_aligned(int32_t groups, int64_t cols) {
+    return groups == 1 || cols % NORM_SPAN == 0;
+}
+
 template <bool VECTOR, typename X, typename Y>
 static __global__ void __launch_bounds__(NORM_THREADS)
     rms_rows(const X *x, int64_t x_ld, const float *weight, float weight_offset, float epsilon, Y *y,
-             int64_t y_ld, int64_t rows, int64_t cols, bool warp) {
+             int64_t y_ld, int64_t rows, int64_t cols, int32_t groups, bool warp) {
     __shared__ double pieces[NORM_WARPS];
     row_team team = team_of_row(warp);
     if (team.row >= rows)
         return;
-    const X *from = x + team.row * x_ld;
-    Y *to = y + team.row * y_ld;
+    const X *from = x + row_start(team.row, groups, x_ld, cols);
+    Y *to = y + row_start(team.row, groups, y_ld, cols);
     double squares = 0;
     for (int64_t at = team.first; at < cols; at += team.step) {
         float value[NORM_SPAN], sum = 0;
@@ -39,18 +50,19 @@ static __global__ void __launch_bounds__(NORM_THREADS)
 template <typename X, typename Y>
 static balora_status launch_rms(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                                 float epsilon, matrix_view y) {
-    bool vector = are_aligned_for_norm(x, weight, y);
+    int32_t groups = (int32_t)(x.cols / weight.cols);
+    int64_t rows = x.rows * groups;
+    bool vector = are_aligned_for_norm(x, weight, y) && are_groups_aligned(groups, weight.cols);
     return launch(queue, "rms_norm", vector ? rms_rows<true, X, Y> : rms_rows<false, X, Y>,
-                  team_blocks(x.rows, x.cols), NORM_THREADS, 0, view_data<X>(x), x.ld,
-                  view_data<float>(weight), weight_offset, epsilon, view_data<Y>(y), y.ld, x.rows, x.cols,
-                  is_short_row(x.cols));
+                  team_blocks(rows, weight.cols), NORM_THREADS, 0, view_data<X>(x), x.ld,
+                  view_data<float>(weight), weight_offset, epsilon, view_data<Y>(y), y.ld, rows, weight.cols,
+                  groups, is_short_row(weight.cols));
 }
 
 balora_status cuda_rms_norm(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                             float epsilon, matrix_view y) {
     CUDA_TRY(enter(queue));
-    CUDA_TRY(operand_check("rms_norm", "x", x, ANY_SIZE, ANY_SIZE, IN_ACTIVATION));
-    CUDA_TRY(operand_check("rms_norm", "weight", weight, 1, x.cols, IN_F32));
+    CUDA_TRY(check_groups("rms_norm", x, weight));
     CUDA_TRY(operand_check("rms_norm", "y", y, x.rows, x.cols, IN_ACTIVATION));
     if (x.cols == 0)
         return BALORA_OK;
@@ -66,14 +78,14 @@ template <bool VECTOR, typename X, typename DY, typename DX>
 static __global__ void __launch_bounds__(NORM_THREADS)
     rms_rows_backward(const X *x, int64_t x_ld, const float *weight, float weight_offset, float epsilon,
                       const DY *dy, int64_t dy_ld, DX *dx, int64_t dx_ld, row_moments *moments, int64_t rows,
-                      int64_t cols, bool warp) {
+                      int64_t cols, int32_t groups, bool warp) {
     __shared__ double pieces[NORM_WARPS];
     row_team team = team_of_row(warp);
     if (team.row >= rows)
         return;
-    const X *x_row = x + team.row * x_ld;
-    const DY *dy_row = dy + team.row * dy_ld;
-    DX *dx_row = dx + team.row * dx_ld;
+    const X *x_row = x + row_start(team.row, groups, x_ld, cols);
+    const DY *dy_row = dy + row_start(team.row, groups, dy_ld, cols);
+    DX *dx_row = dx + row_start(team.row, groups, dx_ld, cols);
     double squares = 0, dot = 0;
     for (int64_t at = team.first; at < cols; at += team.step) {
         float value[NORM_SPAN], slope[NORM_SPAN], factor[NORM_SPAN], square = 0, product = 0;
@@ -111,12 +123,14 @@ template <typename X, typename DY, typename DX>
 static balora_status launch_rms_backward(backend_queue *queue, matrix_view x, matrix_view weight,
                                          float weight_offset, float epsilon, matrix_view dy, matrix_view dx,
                                          row_moments *moments) {
-    bool vector = are_aligned_for_norm(x, weight, dy, dx);
+    int32_t groups = (int32_t)(x.cols / weight.cols);
+    int64_t rows = x.rows * groups;
+    bool vector = are_aligned_for_norm(x, weight, dy, dx) && are_groups_aligned(groups, weight.cols);
     return launch(queue, "rms_norm_backward",
                   vector ? rms_rows_backward<true, X, DY, DX> : rms_rows_backward<false, X, DY, DX>,
-                  team_blocks(x.rows, x.cols), NORM_THREADS, 0, view_data<X>(x), x.ld,
+                  team_blocks(rows, weight.cols), NORM_THREADS, 0, view_data<X>(x), x.ld,
                   view_data<float>(weight), weight_offset, epsilon, view_data<DY>(dy), dy.ld,
-                  view_data<DX>(dx), dx.ld, moments, x.rows, x.cols, is_short_row(x.cols));
+                  view_data<DX>(dx), dx.ld, moments, rows, weight.cols, groups, is_short_row(weight.cols));
 }
 
 static balora_status dispatch_rms_backward(backend_queue *queue, matrix_view x, matrix_view weight,
@@ -137,17 +151,16 @@ balora_status cuda_rms_norm_backward(backend_queue *queue, matrix_view x, matrix
                                      matrix_view dweight) {
     const char *slot = "rms_norm_backward";
     CUDA_TRY(enter(queue));
-    CUDA_TRY(operand_check(slot, "x", x, ANY_SIZE, ANY_SIZE, IN_ACTIVATION));
-    CUDA_TRY(operand_check(slot, "weight", weight, 1, x.cols, IN_F32));
+    CUDA_TRY(check_groups(slot, x, weight));
     CUDA_TRY(operand_check(slot, "dy", dy, x.rows, x.cols, IN_ACTIVATION));
     CUDA_TRY(operand_check(slot, "dx", dx, x.rows, x.cols, IN_ACTIVATION));
     if (!is_none(dweight))
-        CUDA_TRY(operand_check(slot, "dweight", dweight, 1, x.cols, IN_F32));
+        CUDA_TRY(operand_check(slot, "dweight", dweight, 1, weight.cols, IN_F32));
     if (x.rows == 0 || x.cols == 0)
         return BALORA_OK;
     row_moments *moments = nullptr;
     if (!is_none(dweight))
-        CUDA_TRY(norm_moments(queue, x, &moments));
+        CUDA_TRY(norm_moments(queue, x, weight.cols, &moments));
     CUDA_TRY(dispatch_rms_backward(queue, x, weight, weight_offset, epsilon, dy, dx, moments));
     return is_none(dweight) ? BALORA_OK : norm_weights(queue, x, dy, moments, dweight, matrix_view{});
 }
@@ -167,12 +180,13 @@ static int64_t weight_scratch_bytes(int64_t rows, int64_t cols) {
 }
 
 int64_t norm_scratch_bytes(const backend_queue *, const backend_limits *limits) {
-    return weight_scratch_bytes(limits->tokens, limits->gemm_columns);
+    return arith_max(weight_scratch_bytes(limits->tokens, limits->gemm_columns),
+                     weight_scratch_bytes(limits->tokens * limits->heads, limits->head_dim));
 }
 
-balora_status norm_moments(backend_queue *queue, matrix_view x, row_moments **out) {
+balora_status norm_moments(backend_queue *queue, matrix_view x, int64_t cols, row_moments **out) {
     void *scratch;
-    CUDA_TRY(scratch_reserve(queue, weight_scratch_bytes(x.rows, x.cols), &scratch));
+    CUDA_TRY(scratch_reserve(queue, weight_scratch_bytes(x.rows * (x.cols / cols), cols), &scratch));
     *out = static_cast<row_moments *>(scratch);
     return BALORA_OK;
 }
@@ -181,7 +195,7 @@ balora_status norm_moments(backend_queue *queue, matrix_view x, row_moments **ou
 template <typename X, typename DY>
 static __global__ void __launch_bounds__(NORM_THREADS)
     sum_slices(const X *x, int64_t x_ld, const DY *dy, int64_t dy_ld, const row_moments *moments,
-               double *sums, int64_t rows, int64_t cols, int64_t slice_rows) {
+               double *sums, int64_t rows, int64_t cols, int32_t groups, int64_t slice_rows) {
     __shared__ double lines[2][SUM_LINES][SUM_COLUMNS];
     int line = (int)threadIdx.x / SUM_COLUMNS, lane = (int)threadIdx.x % SUM_COLUMNS;
     int64_t column = (int64_t)blockIdx.x * SUM_COLUMNS + lane, slice = blockIdx.y, slices = gridDim.y;
@@ -190,8 +204,9 @@ static __global__ void __launch_bounds__(NORM_THREADS)
     if (column < cols)
 #pragma unroll 4
         for (int64_t row = slice * slice_rows + line; row < end; row += SUM_LINES) {
-            float slope = to_float(dy[row * dy_ld + column]);
-            product += (double)slope * (double)normalized(moments[row], to_float(x[row * x_ld + column]));
+            float slope = to_float(dy[row_start(row, groups, dy_ld, cols) + column]);
+            float value = to_float(x[row_start(row, groups, x_ld, cols) + column]);
+            product += (double)slope * (double)normalized(moments[row], value);
             sum += (double)slope;
         }
     lines[0][line][lane] = product;
@@ -219,21 +234,22 @@ static __global__ void __launch_bounds__(NORM_THREADS)
 
 balora_status norm_weights(backend_queue *queue, matrix_view x, matrix_view dy, const row_moments *moments,
                            matrix_view dweight, matrix_view dbias) {
-    int64_t slices = slice_count(x.rows), slice_rows = arith_divide_up(x.rows, slices);
-    double *sums = reinterpret_cast<double *>(const_cast<row_moments *>(moments) + x.rows);
-    dim3 grid(blocks_for(x.cols, SUM_COLUMNS), (unsigned)slices);
+    int64_t cols = is_none(dweight) ? dbias.cols : dweight.cols, rows = x.rows * (x.cols / cols);
+    int64_t slices = slice_count(rows), slice_rows = arith_divide_up(rows, slices);
+    double *sums = reinterpret_cast<double *>(const_cast<row_moments *>(moments) + rows);
+    dim3 grid(blocks_for(cols, SUM_COLUMNS), (unsigned)slices);
     DISPATCH_ACTIVATION(x.dtype, X, {
         DISPATCH_ACTIVATION(dy.dtype, DY, {
             CUDA_TRY(launch(queue, "gradients of a norm's weights", sum_slices<X, DY>, grid, NORM_THREADS, 0,
-                            view_data<X>(x), x.ld, view_data<DY>(dy), dy.ld, moments, sums, x.rows, x.cols,
-                            slice_rows));
+                            view_data<X>(x), x.ld, view_data<DY>(dy), dy.ld, moments, sums, rows, cols,
+                            (int32_t)(x.cols / cols), slice_rows));
         });
     });
     const matrix_view outputs[2] = {dweight, dbias};
     for (int i = 0; i < 2; i++)
         if (!is_none(outputs[i]))
             CUDA_TRY(launch(queue, "gradients of a norm's weights", add_slices,
-                            blocks_for(x.cols, NORM_THREADS), NORM_THREADS, 0, sums + i * slices * x.cols,
-                            slices, x.cols, view_data<float>(outputs[i])));
+                            blocks_for(cols, NORM_THREADS), NORM_THREADS, 0, sums + i * slices * cols, slices,
+                            cols, view_data<float>(outputs[i])));
     return BALORA_OK;
 }

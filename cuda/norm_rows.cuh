@@ -26,6 +26,11 @@ static __device__ __forceinline__ row_team team_of_row(bool warp) {
     return {blockIdx.x, thread * NORM_SPAN, NORM_THREADS * NORM_SPAN, false};
 }
 
+/* Where a team's row begins: `groups` of `cols` columns each lie side by side, and each is a row by itself. */
+static __device__ __forceinline__ int64_t row_start(int64_t row, int32_t groups, int64_t ld, int64_t cols) {
+    return groups == 1 ? row * ld : row / groups * ld + row % groups * cols;
+}
+
 template <template <typename> class Join, typename T>
 __device__ __forceinline__ T team_reduce(const row_team &team, T value, T *pieces) {
     return team.warp ? warp_reduce<Join>(value) : block_reduce<Join>(value, pieces);
@@ -57,10 +62,10 @@ static __device__ __forceinline__ float normalized(const row_moments &moments, f
 
 /* --- gradients of the weights (norm.cu) --- */
 
-/* Scratch for the moments of x's rows, and for the sums of norm_weights after it. */
-balora_status norm_moments(backend_queue *queue, matrix_view x, row_moments **out);
-/* dweight += sum of dy n over the rows, dbias += that of dy; NULL buffers: not wanted. `moments`: as
- * norm_moments gave it, filled. */
+/* Scratch for the moments of x's rows of `cols` columns each, and for the sums of norm_weights after it. */
+balora_status norm_moments(backend_queue *queue, matrix_view x, int64_t cols, row_moments **out);
+/* dweight += sum of dy n over the rows, dbias += that of dy; NULL buffers: not wanted. Where they have fewer columns
+ * than x, so many of x are a row. `moments`: as norm_moments gave it, filled. */
 balora_status norm_weights(backend_queue *queue, matrix_view x, matrix_view dy, const row_moments *moments,
                            matrix_view dweight, matrix_view dbias);
 

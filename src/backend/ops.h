@@ -292,11 +292,12 @@ typedef struct backend_ops {
     /* --- transformer --- */
 
     /* y = x / rms(x) * (weight + weight_offset), rms = sqrt(mean(x^2) + epsilon). x, y activations of any
-     * dtypes; weight F32 [1, cols]; y may be the view x. */
+     * dtypes; weight F32 [1, cols]; y may be the view x. Since minor 2 the weight may have fewer columns, of which
+     * those of x are a multiple: so many at a time are normed by themselves. */
     balora_status (*rms_norm)(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                               float epsilon, matrix_view y);
-    /* dx += gradient of x for dy; dweight += gradient of weight (NULL buffer: not wanted), F32. x, dy, dx are
-     * activations of any dtypes. */
+    /* dx += gradient of x for dy; dweight += gradient of weight (NULL buffer: not wanted), F32, as many columns as
+     * weight. x, dy, dx are activations of any dtypes. */
     balora_status (*rms_norm_backward)(backend_queue *queue, matrix_view x, matrix_view weight,
                                        float weight_offset, float epsilon, matrix_view dy, matrix_view dx,
                                        matrix_view dweight);

@@ -39,15 +39,26 @@ static void close_sums(const norm_call *call, int64_t kind, matrix_view out) {
 static void norm_rows(int64_t begin, int64_t end, int thread, void *user) {
     (void)thread;
     const norm_call *call = user;
-    for (int64_t i = begin; i < end; i++)
-        call->kernels->rms_norm(view_row(call->x, i), view_data(call->weight), call->weight_offset,
-                                call->epsilon, view_row(call->y, i), call->x.cols);
+    int64_t size = call->weight.cols;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = view_row(call->x, i);
+        float *y = view_row(call->y, i);
+        for (int64_t first = 0; first < call->x.cols; first += size)
+            call->kernels->rms_norm(x + first, view_data(call->weight), call->weight_offset, call->epsilon,
+                                    y + first, size);
+    }
+}
+
+/* A weight for each column, or for each of groups of columns that are normed by themselves. */
+static balora_status check_groups(const char *slot, matrix_view x, matrix_view weight) {
+    STATUS_TRY(operand_check(slot, "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
+    bool divides = weight.cols > 0 && x.cols % weight.cols == 0;
+    return operand_check(slot, "weight", weight, 1, divides ? weight.cols : x.cols, IN_F32);
 }
 
 balora_status cpu_rms_norm(backend_queue *queue, matrix_view x, matrix_view weight, float weight_offset,
                            float epsilon, matrix_view y) {
-    STATUS_TRY(operand_check("rms_norm", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
-    STATUS_TRY(operand_check("rms_norm", "weight", weight, 1, x.cols, IN_F32));
+    STATUS_TRY(check_groups("rms_norm", x, weight));
     STATUS_TRY(operand_check("rms_norm", "y", y, x.rows, x.cols, IN_F32));
     norm_call call = {.kernels = queue->kernels,
                       .x = x,
@@ -62,17 +73,20 @@ balora_status cpu_rms_norm(backend_queue *queue, matrix_view x, matrix_view weig
 static void norm_backward_rows(int64_t begin, int64_t end, int thread, void *user) {
     const norm_call *call = user;
     double *dweight = call->sums != NULL ? call->sums + thread * call->sums_stride : NULL;
-    for (int64_t i = begin; i < end; i++)
-        call->kernels->rms_norm_backward(view_row(call->x, i), view_data(call->weight), call->weight_offset,
-                                         call->epsilon, view_row(call->dy, i), view_row(call->dx, i), dweight,
-                                         call->x.cols);
+    int64_t size = call->weight.cols;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = view_row(call->x, i), *dy = view_row(call->dy, i);
+        float *dx = view_row(call->dx, i);
+        for (int64_t first = 0; first < call->x.cols; first += size)
+            call->kernels->rms_norm_backward(x + first, view_data(call->weight), call->weight_offset,
+                                             call->epsilon, dy + first, dx + first, dweight, size);
+    }
 }
 
 balora_status cpu_rms_norm_backward(backend_queue *queue, matrix_view x, matrix_view weight,
                                     float weight_offset, float epsilon, matrix_view dy, matrix_view dx,
                                     matrix_view dweight) {
-    STATUS_TRY(operand_check("rms_norm_backward", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
-    STATUS_TRY(operand_check("rms_norm_backward", "weight", weight, 1, x.cols, IN_F32));
+    STATUS_TRY(check_groups("rms_norm_backward", x, weight));
     STATUS_TRY(operand_check("rms_norm_backward", "dy", dy, x.rows, x.cols, IN_F32));
     STATUS_TRY(operand_check("rms_norm_backward", "dx", dx, x.rows, x.cols, IN_F32));
     norm_call call = {.kernels = queue->kernels,
@@ -83,7 +97,7 @@ balora_status cpu_rms_norm_backward(backend_queue *queue, matrix_view x, matrix_
                       .weight_offset = weight_offset,
                       .epsilon = epsilon};
     if (!is_none(dweight)) {
-        STATUS_TRY(operand_check("rms_norm_backward", "dweight", dweight, 1, x.cols, IN_F32));
+        STATUS_TRY(operand_check("rms_norm_backward", "dweight", dweight, 1, weight.cols, IN_F32));
         STATUS_TRY(open_sums(queue, &call, 1));
     }
     parallel_for(x.rows, row_grain(x.cols), norm_backward_rows, &call);

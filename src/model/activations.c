@@ -2,16 +2,21 @@
 
 static void place_slots(activations *out, arena *plan, const model_config *config) {
     const activation_sizes *sizes = &out->sizes;
-    int64_t qkv = (config->heads + 2 * config->key_heads) * config->head_dim;
+    int64_t qk = (config->heads + config->key_heads) * config->head_dim;
+    int64_t qkv = qk + config->key_heads * config->head_dim;
     int64_t layers = sizes->backward ? config->layers : 1;
     int64_t rows = (layers - 1 + sizes->copies) * sizes->tokens;
     int64_t student_rows = layers * sizes->tokens;
     out->residual = arena_place(plan, BALORA_F32, rows, config->hidden);
     out->qkv = arena_place(plan, sizes->dtype, rows, qkv);
+    out->rotated = config->query_key_norms ? arena_place(plan, sizes->dtype, rows, qk) : view_none();
     out->attention = arena_place(plan, sizes->dtype, rows, config->heads * config->head_dim);
     out->logsumexp = sizes->backward ? arena_place(plan, BALORA_F32, rows, config->heads) : view_none();
     out->middle = arena_place(plan, BALORA_F32, rows, config->hidden);
     out->gate_up = arena_place(plan, sizes->dtype, rows, 2 * config->intermediate);
+    bool outputs = config->output_norms;
+    out->attention_output = outputs ? arena_place(plan, sizes->dtype, rows, config->hidden) : view_none();
+    out->mlp_output = outputs ? arena_place(plan, sizes->dtype, rows, config->hidden) : view_none();
     for (int group = 0; group < GROUP_COUNT; group++)
         out->projected[group] =
             arena_place(plan, sizes->low_rank_dtype, student_rows, sizes->low_rank_rows[group]);
@@ -19,14 +24,17 @@ static void place_slots(activations *out, arena *plan, const model_config *confi
 
 static void place_backward(activations *out, arena *plan, const model_config *config) {
     int64_t tokens = out->sizes.tokens, rows = out->sizes.rows;
-    int64_t attention = config->heads * config->head_dim;
+    int64_t attention = config->heads * config->head_dim, keys = config->key_heads * config->head_dim;
     int32_t dtype = out->sizes.dtype;
+    bool apart = config->output_norms || dtype != BALORA_F32;
     out->dresidual = arena_place(plan, BALORA_F32, tokens, config->hidden);
     out->dselected = arena_place(plan, BALORA_F32, rows, config->hidden);
-    out->narrow = dtype != BALORA_F32 ? arena_place(plan, dtype, tokens, config->hidden) : view_none();
+    out->doutput = apart ? arena_place(plan, dtype, tokens, config->hidden) : view_none();
     out->dnormed = arena_place(plan, dtype, tokens, config->hidden);
     out->dactivated = arena_place(plan, dtype, tokens, config->intermediate);
-    out->dqkv = arena_place(plan, dtype, tokens, attention + 2 * config->key_heads * config->head_dim);
+    out->dqkv = arena_place(plan, dtype, tokens, attention + 2 * keys);
+    out->drotated =
+        config->query_key_norms ? arena_place(plan, dtype, tokens, attention + keys) : view_none();
     out->dattention = arena_place(plan, dtype, tokens, attention);
     out->dselected_attention = arena_place(plan, dtype, rows, attention);
     out->scratch = arena_place(plan, out->sizes.low_rank_dtype, tokens, out->sizes.low_rank_scratch);

@@ -27,12 +27,16 @@ typedef struct activations {
     activation_sizes sizes;
     /* slots of [tokens, ...]. The residual stream and its gradient are F32 always: they sum up over the layers.
      * What layers compute in between has sizes.dtype. */
-    matrix_view residual;               /* F32 hidden: residual stream at the input of the layer */
-    matrix_view qkv;                    /* (heads + 2 key_heads) head_dim; q and k rotated */
-    matrix_view attention;              /* heads head_dim */
-    matrix_view logsumexp;              /* F32 heads */
-    matrix_view middle;                 /* F32 hidden: residual stream between attention and MLP */
-    matrix_view gate_up;                /* 2 intermediate */
+    matrix_view residual; /* F32 hidden: residual stream at the input of the layer */
+    matrix_view qkv;      /* (heads + 2 key_heads) head_dim; q and k rotated, unless `rotated` has them */
+    matrix_view
+        rotated; /* (heads + key_heads) head_dim: q and k, normed and rotated; none where they are not normed */
+    matrix_view attention; /* heads head_dim */
+    matrix_view logsumexp; /* F32 heads */
+    matrix_view middle;    /* F32 hidden: residual stream between attention and MLP */
+    matrix_view gate_up;   /* 2 intermediate */
+    matrix_view attention_output,
+        mlp_output;                     /* hidden: of the layer's parts before their own norms, or none */
     matrix_view projected[GROUP_COUNT]; /* low_rank_dtype low_rank_rows; student rows only */
     /* of one layer */
     matrix_view normed;             /* [copies N, hidden] */
@@ -41,13 +45,15 @@ typedef struct activations {
     matrix_view
         output; /* F32 [copies M, hidden]: the last layer's output at needed rows, before the final norm */
     /* backward */
-    matrix_view dresidual;  /* F32 [N, hidden] */
-    matrix_view dselected;  /* F32 [M, hidden]: gradient of the last layer's residual stream at needed rows */
-    matrix_view narrow;     /* [N, hidden]: either of them as a product reads it; none where dtype is F32 */
-    matrix_view dnormed;    /* [N, hidden] */
-    matrix_view dactivated; /* [N, intermediate] */
-    matrix_view dqkv;       /* [N, (heads + 2 key_heads) head_dim] */
-    matrix_view dattention; /* [N, heads head_dim] */
+    matrix_view dresidual; /* F32 [N, hidden] */
+    matrix_view dselected; /* F32 [M, hidden]: gradient of the last layer's residual stream at needed rows */
+    matrix_view
+        doutput; /* [N, hidden]: either of them behind a norm, or in the dtype that a product reads; or none */
+    matrix_view dnormed;             /* [N, hidden] */
+    matrix_view dactivated;          /* [N, intermediate] */
+    matrix_view dqkv;                /* [N, (heads + 2 key_heads) head_dim] */
+    matrix_view drotated;            /* [N, (heads + key_heads) head_dim], or none */
+    matrix_view dattention;          /* [N, heads head_dim] */
     matrix_view dselected_attention; /* [M, heads head_dim] */
     matrix_view scratch;             /* low_rank_dtype [N, low_rank_scratch] */
     /* the batch */

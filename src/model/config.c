@@ -7,45 +7,23 @@
 #include "backend/ops.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "format/json.h"
+#include "model/config_rope.h"
 
 #define CONFIG_BYTES_LIMIT ((uint64_t)8 << 20)
 #define DIMENSION_LIMIT    ((int64_t)1 << 24)
 #define VOCABULARY_LIMIT   ((int64_t)2 << 20)
-#define LAYER_LIMIT        ((int64_t)4096)
 #define PARAMETER_LIMIT    1e14 /* keeps every size in bytes far from overflow */
-#define POSITION_LIMIT     ((int64_t)1 << 30)
+#define NORM_EPSILON       1e-6 /* every family's, where config.json is silent */
 
-/* Defaults that Transformers gives a family where config.json is silent. */
-typedef struct family_defaults {
-    const char *model_type;
-    int64_t key_heads; /* 0: as many as heads */
-    int64_t positions;
-    int64_t window;
-    double norm_epsilon;
-    bool reads_bias_keys; /* attention_bias, mlp_bias */
-    bool reads_window;    /* sliding_window */
-} family_defaults;
-
-static const family_defaults families[] = {
-    {"llama", 0, 2048, 0, 1e-6, true, false},
-    {"mistral", 8, 131072, 4096, 1e-6, false, true},
-};
-
-static balora_status find_family(const family_defaults **out, const char *model_type, const char *origin) {
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
-        if (strcmp(families[i].model_type, model_type) == 0) {
-            *out = &families[i];
-            return BALORA_OK;
-        }
-    return status_fail(BALORA_ERROR_UNSUPPORTED,
-                       "%s: model_type \"%s\" is not supported by this version; supported: llama, mistral",
-                       origin, model_type);
+static bool is_null(const json_t *root, const char *key) {
+    const json_t *value = json_object_get(root, key);
+    return value != NULL && json_is_null(value);
 }
 
-static balora_status read_sizes(model_config *config, const family_defaults *family, const json_t *root,
+static balora_status read_sizes(model_config *config, const family_description *family, const json_t *root,
                                 const char *origin) {
-    STATUS_TRY(json_member_integer(root, "num_hidden_layers", origin, true, 1, LAYER_LIMIT, &config->layers));
+    STATUS_TRY(
+        json_member_integer(root, "num_hidden_layers", origin, true, 1, MODEL_LAYERS_LIMIT, &config->layers));
     STATUS_TRY(json_member_integer(root, "hidden_size", origin, true, 1, DIMENSION_LIMIT, &config->hidden));
     STATUS_TRY(json_member_integer(root, "intermediate_size", origin, true, 1, DIMENSION_LIMIT,
                                    &config->intermediate));
@@ -53,13 +31,14 @@ static balora_status read_sizes(model_config *config, const family_defaults *fam
         json_member_integer(root, "num_attention_heads", origin, true, 1, DIMENSION_LIMIT, &config->heads));
     STATUS_TRY(
         json_member_integer(root, "vocab_size", origin, true, 1, VOCABULARY_LIMIT, &config->vocabulary));
-    config->key_heads = family->key_heads != 0 ? family->key_heads : config->heads;
+    config->key_heads =
+        family->key_heads != 0 && !is_null(root, "num_key_value_heads") ? family->key_heads : config->heads;
     STATUS_TRY(json_member_integer(root, "num_key_value_heads", origin, false, 1, DIMENSION_LIMIT,
                                    &config->key_heads));
     config->positions = family->positions;
-    STATUS_TRY(json_member_integer(root, "max_position_embeddings", origin, false, 1, POSITION_LIMIT,
+    STATUS_TRY(json_member_integer(root, "max_position_embeddings", origin, false, 1, MODEL_POSITIONS_LIMIT,
                                    &config->positions));
-    config->head_dim = config->hidden / config->heads;
+    config->head_dim = family->head_dim != 0 ? family->head_dim : config->hidden / config->heads;
     STATUS_TRY(json_member_integer(root, "head_dim", origin, false, 1, DIMENSION_LIMIT, &config->head_dim));
     if (config->heads % config->key_heads != 0)
         return status_fail(BALORA_ERROR_FORMAT,
@@ -82,175 +61,169 @@ static balora_status read_sizes(model_config *config, const family_defaults *fam
     return BALORA_OK;
 }
 
-static balora_status positive(const char *origin, const char *key, double value) {
-    if (isfinite(value) && value > 0)
-        return BALORA_OK;
-    return status_fail(BALORA_ERROR_FORMAT, "%s: %s is %g; expected a finite number above 0", origin, key,
-                       value);
+/* --- windows --- */
+
+static void make_local(model_config *config, int64_t layer) {
+    config->local_layers[layer / 8] |= (uint8_t)(1 << layer % 8);
 }
 
-static balora_status read_rope_kind(rope_config *rope, const char *name, const char *origin) {
-    static const struct {
-        const char *name;
-        rope_kind kind;
-    } kinds[] = {{"default", ROPE_DEFAULT},
-                 {"linear", ROPE_LINEAR},
-                 {"dynamic", ROPE_DYNAMIC},
-                 {"llama3", ROPE_LLAMA3},
-                 {"yarn", ROPE_YARN}};
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strcmp(kinds[i].name, name) == 0) {
-            rope->kind = kinds[i].kind;
-            return BALORA_OK;
-        }
-    return status_fail(
-        BALORA_ERROR_UNSUPPORTED,
-        "%s: rope type \"%s\" is not supported; supported: default, linear, dynamic, llama3, yarn", origin,
-        name);
-}
-
-static double yarn_scale(double factor, double mscale) {
-    return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
-}
-
-static balora_status read_yarn(rope_config *rope, const model_config *config, const json_t *object,
-                               bool factor_given, const char *origin) {
-    double mscale = 0, mscale_all = 0;
-    rope->beta_fast = 32;
-    rope->beta_slow = 1;
-    if (!factor_given)
-        rope->factor = (double)config->positions / (double)rope->original_positions;
-    STATUS_TRY(json_member_number(object, "beta_fast", origin, false, &rope->beta_fast));
-    STATUS_TRY(json_member_number(object, "beta_slow", origin, false, &rope->beta_slow));
-    STATUS_TRY(json_member_number(object, "mscale", origin, false, &mscale));
-    STATUS_TRY(json_member_number(object, "mscale_all_dim", origin, false, &mscale_all));
-    STATUS_TRY(json_member_boolean(object, "truncate", origin, &rope->truncate));
-    rope->attention_factor = mscale != 0 && mscale_all != 0
-                                 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, mscale_all)
-                                 : yarn_scale(rope->factor, 1);
-    STATUS_TRY(json_member_number(object, "attention_factor", origin, false, &rope->attention_factor));
-    STATUS_TRY(positive(origin, "beta_fast", rope->beta_fast));
-    STATUS_TRY(positive(origin, "beta_slow", rope->beta_slow));
-    return positive(origin, "attention_factor", rope->attention_factor);
-}
-
-static balora_status read_rope_scaling(model_config *config, const json_t *object, const char *origin) {
-    rope_config *rope = &config->rope;
-    const char *kind = NULL;
-    STATUS_TRY(json_member_string(object, "type", origin, false, &kind));
-    STATUS_TRY(json_member_string(object, "rope_type", origin, false, &kind));
-    STATUS_TRY(read_rope_kind(rope, kind != NULL ? kind : "default", origin));
-    STATUS_TRY(json_member_number(object, "rope_theta", origin, false, &rope->theta));
-    double rotated_share = 1;
-    STATUS_TRY(json_member_number(object, "partial_rotary_factor", origin, false, &rotated_share));
-    if (rotated_share != 1)
-        return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: partial_rotary_factor %g is not supported; only 1 is", origin, rotated_share);
-    if (rope->kind == ROPE_DEFAULT)
-        return BALORA_OK;
-    json_t *factor = json_object_get(object, "factor");
-    bool factor_given = factor != NULL && !json_is_null(factor);
-    STATUS_TRY(json_member_number(object, "factor", origin, rope->kind != ROPE_YARN, &rope->factor));
-    /* dynamic scaling reads the model's own maximum; the others may name the one before the context was
-     * extended */
-    if (rope->kind != ROPE_DYNAMIC)
-        STATUS_TRY(json_member_integer(object, "original_max_position_embeddings", origin, false, 1,
-                                       POSITION_LIMIT, &rope->original_positions));
-    if (rope->kind == ROPE_YARN)
-        STATUS_TRY(read_yarn(rope, config, object, factor_given, origin));
-    if (rope->kind == ROPE_LLAMA3) {
-        STATUS_TRY(json_member_number(object, "low_freq_factor", origin, true, &rope->low_frequency_factor));
-        STATUS_TRY(
-            json_member_number(object, "high_freq_factor", origin, true, &rope->high_frequency_factor));
-        STATUS_TRY(positive(origin, "low_freq_factor", rope->low_frequency_factor));
-        if (!(rope->high_frequency_factor > rope->low_frequency_factor))
-            return status_fail(BALORA_ERROR_FORMAT,
-                               "%s: high_freq_factor (%g) must be above low_freq_factor (%g)", origin,
-                               rope->high_frequency_factor, rope->low_frequency_factor);
+/* layer_types: one word a layer. */
+static balora_status read_layer_types(model_config *config, const json_t *types, const char *origin) {
+    if (!json_is_array(types) || json_array_size(types) != (size_t)config->layers)
+        return status_fail(BALORA_ERROR_FORMAT, "%s: layer_types must be a list of %lld words, one a layer",
+                           origin, (long long)config->layers);
+    for (int64_t layer = 0; layer < config->layers; layer++) {
+        const char *word = json_string_value(json_array_get(types, (size_t)layer));
+        if (word != NULL && strcmp(word, "sliding_attention") == 0)
+            make_local(config, layer);
+        else if (word == NULL || strcmp(word, "full_attention") != 0)
+            return status_fail(BALORA_ERROR_UNSUPPORTED,
+                               "%s: layer_types[%lld] is %s; supported: full_attention, sliding_attention",
+                               origin, (long long)layer, word != NULL ? word : "no string");
     }
-    return positive(origin, "factor", rope->factor);
+    return BALORA_OK;
 }
 
-static balora_status read_rope(model_config *config, const json_t *root, const char *origin) {
-    rope_config *rope = &config->rope;
-    *rope = (rope_config){.kind = ROPE_DEFAULT,
-                          .theta = 10000,
-                          .factor = 1,
-                          .attention_factor = 1,
-                          .truncate = true,
-                          .original_positions = config->positions};
-    STATUS_TRY(json_member_number(root, "rope_theta", origin, false, &rope->theta));
-    const char *keys[] = {"rope_scaling", "rope_parameters"};
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *object = json_object_get(root, keys[i]);
-        if (object == NULL || json_is_null(object))
-            continue;
-        if (!json_is_object(object))
-            return status_fail(BALORA_ERROR_FORMAT, "%s: %s must be an object or null", origin, keys[i]);
-        char place[1200];
-        snprintf(place, sizeof place, "%s: %s", origin, keys[i]);
-        STATUS_TRY(read_rope_scaling(config, object, place));
+/* What a family does without layer_types. */
+static balora_status choose_local_layers(model_config *config, const family_description *family,
+                                         const json_t *root, const char *origin) {
+    int64_t first = 0, every = 0; /* full: those below the first, and each `every`-th */
+    if (family->windows == WINDOW_UPPER_LAYERS) {
+        first = family->first_window_layer;
+        STATUS_TRY(json_member_integer(root, "max_window_layers", origin, false, 0, INT32_MAX, &first));
     }
-    if (rope->kind == ROPE_DYNAMIC && config->head_dim <= 2)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: dynamic rope scaling needs a head_dim above 2", origin);
-    if (!(rope->theta > 1))
-        return status_fail(BALORA_ERROR_FORMAT, "%s: rope_theta is %g; expected a number above 1", origin,
-                           rope->theta);
-    return positive(origin, "rope_theta", rope->theta);
+    if (family->windows == WINDOW_PATTERN) {
+        every = family->window_pattern;
+        STATUS_TRY(json_member_integer(root, "sliding_window_pattern", origin, false, 1, INT32_MAX, &every));
+    }
+    for (int64_t layer = first; layer < config->layers; layer++)
+        if (every == 0 || (layer + 1) % every != 0)
+            make_local(config, layer);
+    return BALORA_OK;
 }
 
-static balora_status read_activation(model_config *config, const json_t *root, const char *origin) {
-    const char *name = "silu";
-    STATUS_TRY(json_member_string(root, "hidden_act", origin, false, &name));
+static balora_status read_windows(model_config *config, const family_description *family, const json_t *root,
+                                  const char *origin) {
+    bool used = family->windows != WINDOW_NONE;
+    if (family->windows == WINDOW_UPPER_LAYERS) {
+        used = false;
+        STATUS_TRY(json_member_boolean(root, "use_sliding_window", origin, &used));
+    }
+    if (!used)
+        return BALORA_OK;
+    int64_t window = family->window;
+    STATUS_TRY(json_member_integer(root, "sliding_window", origin, false, 1, MODEL_POSITIONS_LIMIT, &window));
+    bool none = is_null(root, "sliding_window");
+    if (none && family->windows != WINDOW_PATTERN)
+        return BALORA_OK;
+    const json_t *types = family->windows != WINDOW_ALL_LAYERS ? json_object_get(root, "layer_types") : NULL;
+    STATUS_TRY(types != NULL && !json_is_null(types) ? read_layer_types(config, types, origin)
+                                                     : choose_local_layers(config, family, root, origin));
+    for (int64_t layer = 0; layer < config->layers; layer++)
+        if (model_config_is_local(config, layer))
+            config->window = window;
+    if (none && config->window > 0)
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: sliding_window is null, but some layers have sliding_attention", origin);
+    return BALORA_OK;
+}
+
+/* --- traits --- */
+
+static balora_status read_activation(model_config *config, const family_description *family,
+                                     const json_t *root, const char *origin) {
+    const char *name = family->activation, *key = family->activation_key;
+    STATUS_TRY(json_member_string(root, key, origin, false, &name));
     if (strcmp(name, "silu") == 0 || strcmp(name, "swish") == 0)
         config->activation = ACTIVATION_SILU;
-    else if (strcmp(name, "gelu_pytorch_tanh") == 0 || strcmp(name, "gelu_new") == 0)
+    else if (strcmp(name, "gelu_pytorch_tanh") == 0 || strcmp(name, "gelu_new") == 0 ||
+             (strcmp(name, "gelu") == 0 && family->plain_gelu_is_tanh))
         config->activation = ACTIVATION_GELU_TANH;
     else
         return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: hidden_act \"%s\" is not supported; supported: silu, gelu_pytorch_tanh",
-                           origin, name);
+                           "%s: %s \"%s\" is not supported; supported: silu, gelu_pytorch_tanh", origin, key,
+                           name);
     return BALORA_OK;
 }
 
-static balora_status read_switches(model_config *config, const family_defaults *family, const json_t *root,
-                                   const char *origin) {
+static balora_status read_biases(model_config *config, const family_description *family, const json_t *root,
+                                 const char *origin) {
     bool attention_bias = false;
-    STATUS_TRY(json_member_boolean(root, "tie_word_embeddings", origin, &config->tied_embeddings));
-    if (family->reads_bias_keys) {
+    if (family->biases == BIAS_ATTENTION_KEY || family->biases == BIAS_ATTENTION_AND_MLP_KEYS)
         STATUS_TRY(json_member_boolean(root, "attention_bias", origin, &attention_bias));
+    if (family->biases == BIAS_ATTENTION_AND_MLP_KEYS)
         STATUS_TRY(json_member_boolean(root, "mlp_bias", origin, &config->mlp_bias));
+    config->qkv_bias = attention_bias || family->biases == BIAS_QKV;
+    config->output_bias = attention_bias;
+    return BALORA_OK;
+}
+
+/* A soft-cap: null is none. */
+static balora_status read_soft_cap(const json_t *root, const char *key, const char *origin, double silent,
+                                   float *out) {
+    double cap = is_null(root, key) ? 0 : silent;
+    const json_t *value = json_object_get(root, key);
+    STATUS_TRY(json_member_number(root, key, origin, false, &cap));
+    if (value != NULL && !json_is_null(value))
+        STATUS_TRY(config_positive(origin, key, cap));
+    *out = (float)cap;
+    return BALORA_OK;
+}
+
+static balora_status read_attention(model_config *config, const family_description *family,
+                                    const json_t *root, const char *origin) {
+    double scale = (double)config->head_dim;
+    bool both_ways = false;
+    if (family->reads_query_scale) {
+        scale = family->query_scale;
+        STATUS_TRY(json_member_number(root, "query_pre_attn_scalar", origin, false, &scale));
+        STATUS_TRY(config_positive(origin, "query_pre_attn_scalar", scale));
     }
-    config->qkv_bias = config->output_bias = attention_bias;
-    if (family->reads_window) {
-        const json_t *window = json_object_get(root, "sliding_window");
-        config->window = window != NULL && json_is_null(window) ? 0 : family->window;
-        STATUS_TRY(
-            json_member_integer(root, "sliding_window", origin, false, 1, POSITION_LIMIT, &config->window));
+    config->attention_scale = (float)(1 / sqrt(scale));
+    if (family->reads_soft_caps) {
+        STATUS_TRY(read_soft_cap(root, "attn_logit_softcapping", origin, family->attention_soft_cap,
+                                 &config->attention_soft_cap));
+        STATUS_TRY(read_soft_cap(root, "final_logit_softcapping", origin, family->logit_soft_cap,
+                                 &config->logit_soft_cap));
     }
-    const json_t *quantization = json_object_get(root, "quantization_config");
-    if (quantization != NULL && !json_is_null(quantization))
+    STATUS_TRY(json_member_boolean(root, "use_bidirectional_attention", origin, &both_ways));
+    if (both_ways)
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: use_bidirectional_attention is not supported; decoders look back only",
+                           origin);
+    return read_windows(config, family, root, origin);
+}
+
+static balora_status read_traits(model_config *config, const family_description *family, const json_t *root,
+                                 const char *origin) {
+    double epsilon = NORM_EPSILON;
+    config->norm_weight_offset = family->stores_norms_less_one ? 1 : 0;
+    config->scaled_embeddings = family->scaled_embeddings;
+    config->query_key_norms = family->query_key_norms;
+    config->output_norms = family->output_norms;
+    config->tied_embeddings = family->tied_embeddings;
+    STATUS_TRY(json_member_boolean(root, "tie_word_embeddings", origin, &config->tied_embeddings));
+    STATUS_TRY(json_member_number(root, "rms_norm_eps", origin, false, &epsilon));
+    STATUS_TRY(config_positive(origin, "rms_norm_eps", epsilon));
+    config->norm_epsilon = (float)epsilon;
+    if (json_object_get(root, "quantization_config") != NULL && !is_null(root, "quantization_config"))
         return status_fail(BALORA_ERROR_UNSUPPORTED,
                            "%s: quantization_config: quantised base models are not supported by this version",
                            origin);
-    return BALORA_OK;
+    STATUS_TRY(read_biases(config, family, root, origin));
+    return read_activation(config, family, root, origin);
 }
 
 static balora_status read_root(model_config *config, const json_t *root, const char *origin) {
     const char *model_type = NULL;
-    const family_defaults *family = NULL;
+    const family_description *family = NULL;
     STATUS_TRY(json_member_string(root, "model_type", origin, true, &model_type));
-    STATUS_TRY(find_family(&family, model_type, origin));
+    STATUS_TRY(family_find(&family, model_type, origin));
     snprintf(config->family, sizeof config->family, "%s", model_type);
     STATUS_TRY(read_sizes(config, family, root, origin));
-    STATUS_TRY(read_switches(config, family, root, origin));
-    STATUS_TRY(read_activation(config, root, origin));
-    double epsilon = family->norm_epsilon;
-    STATUS_TRY(json_member_number(root, "rms_norm_eps", origin, false, &epsilon));
-    STATUS_TRY(positive(origin, "rms_norm_eps", epsilon));
-    config->norm_epsilon = (float)epsilon;
-    config->attention_scale = (float)(1 / sqrt((double)config->head_dim));
-    return read_rope(config, root, origin);
+    STATUS_TRY(read_traits(config, family, root, origin));
+    STATUS_TRY(read_attention(config, family, root, origin));
+    return config_rope_read(config, family, root, origin);
 }
 
 balora_status model_config_read(model_config *out, allocator *memory, const char *folder) {
@@ -264,4 +237,18 @@ balora_status model_config_read(model_config *out, allocator *memory, const char
     json_decref(root);
     memory_free(memory, path);
     return status;
+}
+
+/* To nearest even at `digits` binary digits; a number far from the ends of any 16-bit type. */
+static float round_to_digits(double x, int digits) {
+    int exponent;
+    double fraction = frexp(x, &exponent);
+    return (float)ldexp(nearbyint(ldexp(fraction, digits)), exponent - digits);
+}
+
+float model_config_embedding_scale(const model_config *config, int32_t dtype) {
+    if (!config->scaled_embeddings)
+        return 1;
+    double scale = (double)(float)sqrt((double)config->hidden);
+    return round_to_digits(scale, dtype == BALORA_BF16 ? 8 : dtype == BALORA_F16 ? 11 : 24);
 }

@@ -12,28 +12,50 @@ linear_group decoder_group(const decoder *self, int64_t layer, int group) {
     };
 }
 
-attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int32_t copies) {
+attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int64_t layer,
+                                        int32_t copies) {
     const model_config *config = self->config;
     return (attention_shape){.sequences = copies * batch->sequences,
                              .longest_sequence = batch->longest_sequence,
                              .heads = config->heads,
                              .key_heads = config->key_heads,
                              .head_dim = config->head_dim,
-                             .window = config->window,
-                             .scale = config->attention_scale};
+                             .window = model_config_is_local(config, layer) ? config->window : 0,
+                             .scale = config->attention_scale,
+                             .soft_cap = config->attention_soft_cap};
+}
+
+/* Memory of as many rows as the residual stream at the first layer, free before that layer and after its backward. */
+static matrix_view beside_embeddings(const decoder *self, int64_t rows) {
+    return view_rows(self->memory->middle, 0, rows);
 }
 
 static balora_status embed(const decoder *self, const decoder_batch *batch) {
     const activations *memory = self->memory;
-    matrix_view residual = view_rows(memory->residual, 0, batch->copies * batch->tokens);
+    int64_t rows = batch->copies * batch->tokens;
+    bool scaled = self->embedding_scale != 1;
+    matrix_view residual = view_rows(memory->residual, 0, rows);
+    matrix_view target = scaled ? beside_embeddings(self, rows) : residual;
     for (int32_t copy = 0; copy < batch->copies; copy++) {
         const weights *source = copy == 0 ? self->student : self->teacher;
         int64_t first = copy * batch->tokens;
-        STATUS_TRY(self->ops->gather_rows(self->queue, view_rows(residual, first, batch->tokens),
+        STATUS_TRY(self->ops->gather_rows(self->queue, view_rows(target, first, batch->tokens),
                                           source->embedding,
                                           view_columns(memory->tokens, first, batch->tokens)));
     }
-    return BALORA_OK;
+    return scaled ? self->ops->scale_add(self->queue, (double)self->embedding_scale, target, 0, residual)
+                  : BALORA_OK;
+}
+
+static balora_status embed_backward(const decoder *self, const decoder_batch *batch, matrix_view dembedding) {
+    matrix_view gradient = view_rows(self->memory->dresidual, 0, batch->tokens);
+    if (self->embedding_scale != 1) {
+        matrix_view scaled = beside_embeddings(self, batch->tokens);
+        STATUS_TRY(self->ops->scale_add(self->queue, (double)self->embedding_scale, gradient, 0, scaled));
+        gradient = scaled;
+    }
+    return self->ops->scatter_add_rows(self->queue, dembedding, gradient,
+                                       view_columns(self->memory->tokens, 0, batch->tokens));
 }
 
 balora_status decoder_forward(const decoder *self, const decoder_batch *batch) {
@@ -48,9 +70,5 @@ balora_status decoder_backward(const decoder *self, const decoder_batch *batch) 
     int64_t lowest = view_is_none(dembedding) ? self->lowest_layer : 0;
     for (int64_t layer = self->config->layers - 1; layer >= lowest; layer--)
         STATUS_TRY(block_backward(self, batch, layer));
-    if (view_is_none(dembedding))
-        return BALORA_OK;
-    return self->ops->scatter_add_rows(self->queue, dembedding,
-                                       view_rows(self->memory->dresidual, 0, batch->tokens),
-                                       view_columns(self->memory->tokens, 0, batch->tokens));
+    return view_is_none(dembedding) ? BALORA_OK : embed_backward(self, batch, dembedding);
 }

@@ -22,6 +22,7 @@ typedef struct decoder {
     int64_t lowest_layer;           /* nothing below it is trained, unless the embedding is */
     const low_rank_group *low_rank; /* [layers * GROUP_COUNT], or NULL */
     const rope_table *rope;
+    float embedding_scale;
     activations *memory;
 } decoder;
 
@@ -52,8 +53,9 @@ balora_status decoder_backward(const decoder *self, const decoder_batch *batch);
 /* The linear group of a layer as linear.h wants it. */
 linear_group decoder_group(const decoder *self, int64_t layer, int group);
 
-/* Sizes of the attention over the sequences of `copies` copies. */
-attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int32_t copies);
+/* A layer's attention over the sequences of `copies` copies. */
+attention_shape decoder_attention_shape(const decoder *self, const decoder_batch *batch, int64_t layer,
+                                        int32_t copies);
 
 /* One layer forward: residual slot to the next residual slot, or for the last layer to memory->output. */
 balora_status block_forward(const decoder *self, const decoder_batch *batch, int64_t layer);

@@ -23,37 +23,35 @@ static double llama3_frequency(const rope_config *rope, double frequency) {
 
 /* YaRN (Peng et al., 2023, section 3.2): the dimension that turns `rotations` times over the original
  * context. */
-static double yarn_dimension(const model_config *config, double rotations) {
-    double positions = (double)config->rope.original_positions;
-    return (double)config->head_dim * log(positions / (rotations * 2 * PI)) / (2 * log(config->rope.theta));
+static double yarn_dimension(const rope_config *rope, int64_t head_dim, double rotations) {
+    double positions = (double)rope->original_positions;
+    return (double)head_dim * log(positions / (rotations * 2 * PI)) / (2 * log(rope->theta));
 }
 
-static double yarn_frequency(const model_config *config, double frequency, int64_t pair) {
-    const rope_config *rope = &config->rope;
-    double low = yarn_dimension(config, rope->beta_fast), high = yarn_dimension(config, rope->beta_slow);
+static double yarn_frequency(const rope_config *rope, int64_t head_dim, double frequency, int64_t pair) {
+    double low = yarn_dimension(rope, head_dim, rope->beta_fast);
+    double high = yarn_dimension(rope, head_dim, rope->beta_slow);
     if (rope->truncate) {
         low = floor(low);
         high = ceil(high);
     }
     low = fmax(low, 0);
-    high = fmin(high, (double)(config->head_dim - 1));
+    high = fmin(high, (double)(head_dim - 1));
     if (low == high)
         high += 0.001;
     double ramp = fmin(fmax(((double)pair - low) / (high - low), 0), 1);
     return frequency / rope->factor * ramp + frequency * (1 - ramp);
 }
 
-static double dynamic_theta(const model_config *config, int64_t length) {
-    const rope_config *rope = &config->rope;
+static double dynamic_theta(const model_config *config, const rope_config *rope, int64_t length) {
     double dimension = (double)config->head_dim, positions = (double)config->positions;
     double seen = (double)arith_max(length, config->positions);
     return rope->theta *
            pow(rope->factor * seen / positions - (rope->factor - 1), dimension / (dimension - 2));
 }
 
-void rope_frequencies(const model_config *config, int64_t length, float *out) {
-    const rope_config *rope = &config->rope;
-    double theta = rope->kind == ROPE_DYNAMIC ? dynamic_theta(config, length) : rope->theta;
+void rope_frequencies(const model_config *config, const rope_config *rope, int64_t length, float *out) {
+    double theta = rope->kind == ROPE_DYNAMIC ? dynamic_theta(config, rope, length) : rope->theta;
     for (int64_t pair = 0; pair < config->head_dim / 2; pair++) {
         double frequency = 1 / pow(theta, 2 * (double)pair / (double)config->head_dim);
         if (rope->kind == ROPE_LINEAR)
@@ -61,20 +59,20 @@ void rope_frequencies(const model_config *config, int64_t length, float *out) {
         else if (rope->kind == ROPE_LLAMA3)
             frequency = llama3_frequency(rope, frequency);
         else if (rope->kind == ROPE_YARN)
-            frequency = yarn_frequency(config, frequency, pair);
+            frequency = yarn_frequency(rope, config->head_dim, frequency, pair);
         out[pair] = (float)frequency;
     }
 }
 
 /* Angles are rounded to F32 as the model was trained with. */
-static void fill_rows(const model_config *config, const float *frequencies, int64_t rows, float *out) {
-    int64_t half = config->head_dim / 2;
-    float factor = (float)config->rope.attention_factor;
+static void fill_rows(const rope_config *rope, const float *frequencies, int64_t half, int64_t rows,
+                      float *out) {
+    float factor = (float)rope->attention_factor;
     for (int64_t position = 0; position < rows; position++)
         for (int64_t pair = 0; pair < half; pair++) {
             float angle = (float)position * frequencies[pair];
-            out[position * config->head_dim + pair] = (float)cos((double)angle) * factor;
-            out[position * config->head_dim + half + pair] = (float)sin((double)angle) * factor;
+            out[2 * half * position + pair] = (float)cos((double)angle) * factor;
+            out[2 * half * position + half + pair] = (float)sin((double)angle) * factor;
         }
 }
 
@@ -88,8 +86,10 @@ static int compare_lengths(const void *a, const void *b) {
 static int64_t plan_sections(rope_table *table, const model_config *config, const int64_t *lengths,
                              int64_t count) {
     int64_t common = 1, kept = 0;
+    bool by_length =
+        config->rope.kind == ROPE_DYNAMIC || (config->two_ropes && config->local_rope.kind == ROPE_DYNAMIC);
     for (int64_t i = 0; i < count; i++) {
-        if (config->rope.kind == ROPE_DYNAMIC && lengths[i] > config->positions)
+        if (by_length && lengths[i] > config->positions)
             table->long_lengths[table->long_count++] = lengths[i];
         else
             common = arith_max(common, lengths[i]);
@@ -101,6 +101,19 @@ static int64_t plan_sections(rope_table *table, const model_config *config, cons
             table->long_lengths[kept++] = table->long_lengths[i];
     table->long_count = kept;
     return common;
+}
+
+/* The table of one kind of layers, [rows, head_dim] on the host. */
+static void fill_table(const rope_table *table, const model_config *config, const rope_config *rope,
+                       int64_t common, float *frequencies, float *out) {
+    int64_t half = config->head_dim / 2;
+    rope_frequencies(config, rope, 1, frequencies);
+    fill_rows(rope, frequencies, half, common, out);
+    for (int64_t i = 0; i < table->long_count; i++) {
+        rope_frequencies(config, rope, table->long_lengths[i], frequencies);
+        fill_rows(rope, frequencies, half, table->long_lengths[i],
+                  out + table->long_rows[i] * config->head_dim);
+    }
 }
 
 static balora_status build(rope_table *out, backend_queue *queue, const model_config *config,
@@ -116,19 +129,19 @@ static balora_status build(rope_table *out, backend_queue *queue, const model_co
         out->long_rows[i] = rows;
         rows += out->long_lengths[i];
     }
-    STATUS_GOTO(memory_new(memory, &host, (size_t)(rows * config->head_dim), sizeof(float), "rotary table"));
+    int64_t numbers = rows * config->head_dim, tables = config->two_ropes ? 2 : 1;
+    STATUS_GOTO(memory_new(memory, &host, (size_t)(tables * numbers), sizeof(float), "rotary table"));
     STATUS_GOTO(
         memory_new(memory, &frequencies, (size_t)config->head_dim / 2, sizeof(float), "rotary frequencies"));
-    rope_frequencies(config, 1, frequencies);
-    fill_rows(config, frequencies, common, host);
-    for (int64_t i = 0; i < out->long_count; i++) {
-        rope_frequencies(config, out->long_lengths[i], frequencies);
-        fill_rows(config, frequencies, out->long_lengths[i], host + out->long_rows[i] * config->head_dim);
-    }
+    fill_table(out, config, &config->rope, common, frequencies, host);
+    if (config->two_ropes)
+        fill_table(out, config, &config->local_rope, common, frequencies, host + numbers);
     const backend_ops *ops = out->device->ops;
-    int64_t bytes = rows * config->head_dim * (int64_t)sizeof(float);
+    int64_t bytes = tables * numbers * (int64_t)sizeof(float);
     STATUS_GOTO(ops->buffer_allocate(&out->buffer, out->device->device, bytes));
-    out->table = view_make(out->buffer, 0, BALORA_F32, rows, config->head_dim);
+    matrix_view all = view_make(out->buffer, 0, BALORA_F32, tables * rows, config->head_dim);
+    out->table = view_rows(all, 0, rows);
+    out->local_table = view_rows(all, config->two_ropes ? rows : 0, rows);
     status = ops->upload(queue, out->buffer, 0, host, bytes);
 fail:
     memory_free(memory, host);

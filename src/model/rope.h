@@ -9,16 +9,17 @@
 #include "tensor/view.h"
 
 /*
- * A table on the device. Rows are positions; with dynamic scaling the frequencies depend on the sequence's
+ * Tables on the device. Rows are positions; with dynamic scaling the frequencies depend on the sequence's
  * length, so every length beyond the model's maximum has its own section of rows.
  */
 typedef struct rope_table {
     const backend *device; /* NULL: empty */
     allocator *memory;
     backend_buffer *buffer;
-    matrix_view table;     /* F32 [rows, head_dim]: cosines, then sines */
-    int64_t *long_lengths; /* ascending, dynamic scaling only */
-    int64_t *long_rows;    /* first row of each one's section */
+    matrix_view table;       /* F32 [rows, head_dim]: cosines, then sines */
+    matrix_view local_table; /* the same rows for the local layers; `table` itself where they have no other */
+    int64_t *long_lengths;   /* ascending, dynamic scaling only */
+    int64_t *long_rows;      /* first row of each one's section */
     int64_t long_count;
 } rope_table;
 
@@ -31,7 +32,7 @@ void rope_table_free(rope_table *table); /* also on a zeroed one */
 /* Row of the table where position 0 of a sequence of this length stands. */
 int64_t rope_table_first_row(const rope_table *table, int64_t length);
 
-/* Frequencies [head_dim / 2] for a sequence of `length` tokens. */
-void rope_frequencies(const model_config *config, int64_t length, float *out);
+/* Frequencies [head_dim / 2] of one of the model's ropes for a sequence of `length` tokens. */
+void rope_frequencies(const model_config *config, const rope_config *rope, int64_t length, float *out);
 
 #endif

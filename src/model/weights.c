@@ -6,7 +6,8 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-#define BLOCK_TENSORS (2 + 2 * PROJECTION_COUNT)
+#define NORM_COUNT    6
+#define BLOCK_TENSORS (NORM_COUNT + 2 * PROJECTION_COUNT)
 
 void weights_projections(const model_config *config, projection out[PROJECTION_COUNT]) {
     int64_t q = config->heads * config->head_dim, kv = config->key_heads * config->head_dim;
@@ -57,17 +58,39 @@ static void place_groups(weights *self, const projection *projections, layer_wei
     }
 }
 
+/* With norms after attention and MLP as well, "post_attention" is what it says. */
+static void place_norms(weights *self, const model_config *config, layer_weights *layer, int64_t index) {
+    const bool outputs = config->output_norms, heads = config->query_key_norms;
+    const struct {
+        const char *name;
+        matrix_view *place;
+        int64_t size;
+        bool there;
+    } norms[NORM_COUNT] = {
+        {"input_layernorm", &layer->attention_norm, config->hidden, true},
+        {"post_attention_layernorm", outputs ? &layer->attention_output_norm : &layer->mlp_norm,
+         config->hidden, true},
+        {"pre_feedforward_layernorm", &layer->mlp_norm, config->hidden, outputs},
+        {"post_feedforward_layernorm", &layer->mlp_output_norm, config->hidden, outputs},
+        {"self_attn.q_norm", &layer->query_norm, config->head_dim, heads},
+        {"self_attn.k_norm", &layer->key_norm, config->head_dim, heads},
+    };
+    for (size_t i = 0; i < NORM_COUNT; i++) {
+        if (!norms[i].there)
+            continue;
+        char name[96];
+        *norms[i].place = arena_place(&self->arena, BALORA_F32, 1, norms[i].size);
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)index, norms[i].name);
+        name_tensor(self, name, 1, true, norms[i].place);
+    }
+}
+
 static void place_layer(weights *self, const model_config *config, const projection *projections,
                         int64_t index) {
     layer_weights *layer = &self->layers[index];
     char name[96];
-    layer->attention_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
-    layer->mlp_norm = arena_place(&self->arena, BALORA_F32, 1, config->hidden);
+    place_norms(self, config, layer, index);
     place_groups(self, projections, layer);
-    snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)index);
-    name_tensor(self, name, 1, true, &layer->attention_norm);
-    snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)index);
-    name_tensor(self, name, 1, true, &layer->mlp_norm);
     for (int p = 0; p < PROJECTION_COUNT; p++) {
         const projection *part = &projections[p];
         linear_weights *group = &layer->groups[part->group];

@@ -33,7 +33,9 @@ typedef struct linear_weights {
 
 /* Nothing but views: see weights_share. */
 typedef struct layer_weights {
-    matrix_view attention_norm, mlp_norm; /* F32 [1, hidden] */
+    matrix_view attention_norm, mlp_norm;               /* F32 [1, hidden]: before attention and MLP */
+    matrix_view attention_output_norm, mlp_output_norm; /* F32 [1, hidden]: after them; none without */
+    matrix_view query_norm, key_norm;                   /* F32 [1, head_dim]; none without */
     linear_weights groups[GROUP_COUNT];
 } layer_weights;
 

@@ -63,6 +63,7 @@ static void connect(pass *self) {
                   .lowest_layer = adapter != NULL ? adapter_lowest_layer(adapter) : 0,
                   .low_rank = adapter != NULL ? adapter->groups : NULL,
                   .rope = &self->rope,
+                  .embedding_scale = model_config_embedding_scale(&model->config, model->weights.dtype),
                   .memory = &self->activations};
 }
 

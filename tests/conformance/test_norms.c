@@ -24,17 +24,23 @@ static bool is_used(int64_t s, int first, int second) {
 /* Weight offsets and epsilons as LLaMA and Gemma have them. */
 static const struct { float offset, epsilon; } norms[] = {{0.0F, 1e-5F}, {1.0F, 1e-6F}};
 
-static void rms_norm_case(bench *b, int32_t from, int32_t to, int64_t rows, int64_t cols, float offset,
-                          float epsilon, double size, bool in_place) {
-    case_begin(b, SLOT_rms_norm, "%s to %s [%lld, %lld] of size %g, weight offset %g%s", dtype_name(from),
-               dtype_name(to), (long long)rows, (long long)cols, size, (double)offset,
-               in_place ? ", y is x" : "");
-    double *want = case_array(b, rows * cols);
-    operand *x = operand_random(b, "x", from, rows, cols, size);
+/* Heads of q and k: groups of columns that share their weights. */
+static const struct {
+    int64_t rows, groups, cols;
+} grouped[] = {{1, 3, 5}, {4, 2, 16}, {33, 8, 32}, {5, 1, 7}, {3, 4, 2000}, {300, 2, 6}, {0, 3, 8}};
+
+static void rms_norm_case(bench *b, int32_t from, int32_t to, int64_t rows, int64_t cols, int64_t groups,
+                          float offset, float epsilon, double size, bool in_place) {
+    int64_t wide = cols * groups;
+    case_begin(b, SLOT_rms_norm, "%s to %s [%lld, %lld x %lld] of size %g, weight offset %g%s",
+               dtype_name(from), dtype_name(to), (long long)rows, (long long)groups, (long long)cols, size,
+               (double)offset, in_place ? ", y is x" : "");
+    double *want = case_array(b, rows * wide);
+    operand *x = operand_random(b, "x", from, rows, wide, size);
     operand *weight = operand_random(b, "weight", BALORA_F32, 1, cols, 0.5);
-    operand *y = in_place ? x : operand_filled(b, "y", to, rows, cols, (double)NAN);
+    operand *y = in_place ? x : operand_filled(b, "y", to, rows, wide, (double)NAN);
     CALL_OK(b, rms_norm, b->queue, x->view, weight->view, offset, epsilon, y->view);
-    reference_rms_norm(rows, cols, x->value, weight->value, (double)offset, (double)epsilon, want);
+    reference_rms_norm(rows * groups, cols, x->value, weight->value, (double)offset, (double)epsilon, want);
     expect_close(b, y, want, NULL);
     case_end(b);
 }
@@ -46,11 +52,16 @@ void test_norms_rms_norm(bench *b) {
                 for (int64_t v = 0; v < COUNT_OF(norms) && is_used(s, from, to); v++) {
                     for (double size = 1e-4; size < 1e5; size *= 1e4)
                         rms_norm_case(b, activation_types[from], activation_types[to], shapes[s].rows,
-                                      shapes[s].cols, norms[v].offset, norms[v].epsilon, size, false);
+                                      shapes[s].cols, 1, norms[v].offset, norms[v].epsilon, size, false);
                     if (from == to)
                         rms_norm_case(b, activation_types[from], activation_types[to], shapes[s].rows,
-                                      shapes[s].cols, norms[v].offset, norms[v].epsilon, 1.0, true);
+                                      shapes[s].cols, 1, norms[v].offset, norms[v].epsilon, 1.0, true);
                 }
+    for (int type = 0; type < b->activation_count; type++)
+        for (int64_t s = 0; s < COUNT_OF(grouped); s++)
+            for (int in_place = 0; in_place < 2; in_place++)
+                rms_norm_case(b, activation_types[type], activation_types[type], grouped[s].rows,
+                              grouped[s].cols, grouped[s].groups, 1.0F, 1e-6F, 1.0, in_place != 0);
 
     case_begin(b, SLOT_rms_norm, "a row of zeros");
     operand *x = operand_filled(b, "x", BALORA_F32, 3, 33, 0.0);
@@ -67,20 +78,22 @@ typedef struct norm_operands {
     reference_norm_gradient want;
 } norm_operands;
 
+/* x has `groups` times the columns of its weights. */
 static norm_operands norm_backward_begin(bench *b, int32_t type, int32_t gradient_type, int64_t rows,
-                                         int64_t cols, double offset) {
-    norm_operands o = {.want = {case_array(b, rows * cols), case_array(b, cols), case_array(b, rows * cols),
+                                         int64_t cols, int64_t groups, double offset) {
+    int64_t wide = cols * groups;
+    norm_operands o = {.want = {case_array(b, rows * wide), case_array(b, cols), case_array(b, rows * wide),
                                 case_array(b, cols), case_array(b, cols), case_array(b, cols)}};
-    o.x = operand_random(b, "x", type, rows, cols, 1.5);
-    for (int64_t i = 0; i < rows * cols; i++)
+    o.x = operand_random(b, "x", type, rows, wide, 1.5);
+    for (int64_t i = 0; i < rows * wide; i++)
         o.x->result[i] = o.x->value[i] + offset;
     operand_set(b, o.x, o.x->result);
     o.weight = operand_random(b, "weight", BALORA_F32, 1, cols, 0.5);
-    o.dy = operand_random(b, "dy", gradient_type, rows, cols, 1.0);
-    o.dx = operand_random(b, "dx", gradient_type, rows, cols, 1.0);
+    o.dy = operand_random(b, "dy", gradient_type, rows, wide, 1.0);
+    o.dx = operand_random(b, "dx", gradient_type, rows, wide, 1.0);
     o.dweight = operand_random(b, "dweight", BALORA_F32, 1, cols, 1.0);
     o.dbias = operand_random(b, "dbias", BALORA_F32, 1, cols, 1.0);
-    for (int64_t i = 0; i < rows * cols; i++) {
+    for (int64_t i = 0; i < rows * wide; i++) {
         o.want.dx[i] = o.dx->value[i];
         o.want.dx_magnitude[i] = fabs(o.dx->value[i]);
     }
@@ -94,15 +107,16 @@ static norm_operands norm_backward_begin(bench *b, int32_t type, int32_t gradien
 }
 
 static void rms_norm_backward_case(bench *b, int32_t type, int32_t gradient_type, int64_t rows, int64_t cols,
-                                   float offset, float epsilon, bool wants_weight) {
-    case_begin(b, SLOT_rms_norm_backward, "%s, gradients %s [%lld, %lld], weight offset %g, %s dweight",
-               dtype_name(type), dtype_name(gradient_type), (long long)rows, (long long)cols, (double)offset,
+                                   int64_t groups, float offset, float epsilon, bool wants_weight) {
+    case_begin(b, SLOT_rms_norm_backward,
+               "%s, gradients %s [%lld, %lld x %lld], weight offset %g, %s dweight", dtype_name(type),
+               dtype_name(gradient_type), (long long)rows, (long long)groups, (long long)cols, (double)offset,
                wants_weight ? "with" : "without");
-    norm_operands o = norm_backward_begin(b, type, gradient_type, rows, cols, 0.0);
+    norm_operands o = norm_backward_begin(b, type, gradient_type, rows, cols, groups, 0.0);
     CALL_OK(b, rms_norm_backward, b->queue, o.x->view, o.weight->view, offset, epsilon, o.dy->view,
             o.dx->view, wants_weight ? o.dweight->view : view_none());
-    reference_rms_norm_backward(rows, cols, o.x->value, o.weight->value, (double)offset, (double)epsilon,
-                                o.dy->value, &o.want);
+    reference_rms_norm_backward(rows * groups, cols, o.x->value, o.weight->value, (double)offset,
+                                (double)epsilon, o.dy->value, &o.want);
     expect_close(b, o.dx, o.want.dx, o.want.dx_magnitude);
     if (wants_weight)
         expect_close(b, o.dweight, o.want.dweight, o.want.dweight_magnitude);
@@ -116,8 +130,13 @@ void test_norms_rms_norm_backward(bench *b) {
                 for (int64_t v = 0; v < COUNT_OF(norms) && is_used(s, type, gradient); v++)
                     for (int wants_weight = 0; wants_weight < 2; wants_weight++)
                         rms_norm_backward_case(b, activation_types[type], activation_types[gradient],
-                                               shapes[s].rows, shapes[s].cols, norms[v].offset,
+                                               shapes[s].rows, shapes[s].cols, 1, norms[v].offset,
                                                norms[v].epsilon, wants_weight != 0);
+    for (int type = 0; type < b->activation_count; type++)
+        for (int64_t s = 0; s < COUNT_OF(grouped); s++)
+            for (int wants_weight = 0; wants_weight < 2; wants_weight++)
+                rms_norm_backward_case(b, activation_types[type], activation_types[type], grouped[s].rows,
+                                       grouped[s].cols, grouped[s].groups, 1.0F, 1e-6F, wants_weight != 0);
 }
 
 /* --- layer_norm --- */
@@ -159,7 +178,7 @@ static void layer_norm_backward_case(bench *b, int32_t type, int32_t gradient_ty
     case_begin(b, SLOT_layer_norm_backward, "%s, gradients %s [%lld, %lld] around %g%s%s", dtype_name(type),
                dtype_name(gradient_type), (long long)rows, (long long)cols, offset,
                wants & 1 ? ", dweight" : "", wants & 2 ? ", dbias" : "");
-    norm_operands o = norm_backward_begin(b, type, gradient_type, rows, cols, offset);
+    norm_operands o = norm_backward_begin(b, type, gradient_type, rows, cols, 1, offset);
     CALL_OK(b, layer_norm_backward, b->queue, o.x->view, o.weight->view, 1e-5F, o.dy->view, o.dx->view,
             wants & 1 ? o.dweight->view : view_none(), wants & 2 ? o.dbias->view : view_none());
     reference_layer_norm_backward(rows, cols, o.x->value, o.weight->value, (double)1e-5F, o.dy->value,

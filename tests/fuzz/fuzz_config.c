@@ -19,7 +19,9 @@ void fuzz_one(fuzz_part input) {
     fuzz_require(isfinite(config.attention_scale) && config.norm_epsilon >= 0);
     if (config.head_dim / 2 <= FREQUENCIES) {
         float frequencies[FREQUENCIES];
-        rope_frequencies(&config, 1, frequencies);
-        rope_frequencies(&config, config.positions + 1, frequencies);
+        rope_frequencies(&config, &config.rope, 1, frequencies);
+        rope_frequencies(&config, &config.rope, config.positions + 1, frequencies);
+        if (config.two_ropes)
+            rope_frequencies(&config, &config.local_rope, config.positions + 1, frequencies);
     }
 }

@@ -30,7 +30,7 @@ static void frequencies_are_those_of_transformers(void **state) {
         model_config config = read_config(*state, i);
         float found[16];
         assert_int_equal(config.head_dim, 2 * rope_frequency_table[i].count);
-        rope_frequencies(&config, rope_frequency_table[i].length, found);
+        rope_frequencies(&config, &config.rope, rope_frequency_table[i].length, found);
         for (int64_t pair = 0; pair < config.head_dim / 2; pair++) {
             double expected = rope_frequency_table[i].expected[pair], one = (double)found[pair];
             if (!(fabs(one - expected) <= FREQUENCY_TOLERANCE * expected))
@@ -76,7 +76,7 @@ static void check_section(const workbench *self, const model_config *config, int
     int64_t first = rope_table_first_row(&self->table, length), half = config->head_dim / 2;
     float frequencies[16];
     assert_in_range(first + length, 1, self->table.table.rows);
-    rope_frequencies(config, length, frequencies);
+    rope_frequencies(config, &config->rope, length, frequencies);
     for (int64_t position = 0; position < length; position++)
         for (int64_t pair = 0; pair < half; pair++) {
             const float *row = self->host + (first + position) * config->head_dim;
