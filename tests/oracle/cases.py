@@ -16,11 +16,18 @@ LLAMA = dict(vocab_size=160, hidden_size=48, intermediate_size=80, num_hidden_la
              num_key_value_heads=2, rms_norm_eps=1e-5)
 SMALL = dict(vocab_size=97, hidden_size=32, intermediate_size=52, num_hidden_layers=2, num_attention_heads=2,
              num_key_value_heads=1, rms_norm_eps=1e-6)
+# Families other than LLaMA: head_dim is not hidden_size / heads.
+FAMILY = dict(vocab_size=71, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
+              num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-6)
 NO_TERMS = dict(lambda_consistency=0.0, lambda_diversity=0.0, lambda_svd=0.0)
 
 
 def small(seed, **changes):
     return {**SMALL, "seed": seed, **changes}
+
+
+def family(name, seed, **changes):
+    return {**FAMILY, "family": name, "seed": seed, **changes}
 
 
 def rope(kind, theta=10000.0, **parameters):

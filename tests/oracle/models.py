@@ -4,7 +4,7 @@ import math
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -29,13 +29,14 @@ def fill(model, seed):
     """Replaces every parameter; tied ones appear once under the name of the embedding."""
     g = torch.Generator().manual_seed(seed)
     head_is_tied = model.config.tie_word_embeddings
+    stored = 0 if model.config.model_type.startswith("gemma") else 1  # Gemma's norms multiply by 1 + w
     with torch.no_grad():
         for name, p in model.named_parameters():
             owner = name.split(".")[-2]
             if name.endswith(".bias"):
                 value = 0.3 * torch.randn(p.shape, generator=g, dtype=torch.float64)
             elif p.dim() == 1:
-                value = 1 + 0.1 * torch.randn(p.shape, generator=g, dtype=torch.float64)
+                value = stored + 0.1 * torch.randn(p.shape, generator=g, dtype=torch.float64)
             elif owner == "embed_tokens":
                 # A tied embedding is the head as well: smaller rows keep the logits moderate.
                 scale = 2.5 / math.sqrt(p.shape[1]) if head_is_tied else 1.0
@@ -45,10 +46,26 @@ def fill(model, seed):
             p.copy_(value)
 
 
-def rewrite_as_transformers4(folder, legacy_type_key=False):
+def rewrite_gemma_as_transformers4(config):
+    """What Gemma's files had, or did not have, before layer types and one RoPE for each of them were written."""
+    config.pop("tie_word_embeddings", None)
+    config.pop("layer_types", None)
+    config.pop("use_bidirectional_attention", None)
+    if config["model_type"] == "gemma":
+        config["hidden_act"], config["hidden_activation"] = "gelu", None
+    if config["model_type"] == "gemma3_text":
+        config.pop("_sliding_window_pattern", None)
+        config["rope_local_base_freq"] = config["rope_parameters"]["sliding_attention"]["rope_theta"]
+        config["rope_parameters"] = config["rope_parameters"]["full_attention"]
+
+
+def rewrite_as_transformers4(folder, legacy_type_key=False, **changes):
     """Turns the config.json of Transformers 5 into the keys that version 4 wrote."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
+    if config["model_type"].startswith("gemma"):
+        rewrite_gemma_as_transformers4(config)
+    config.update(changes)
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
     if rope.get("rope_type", "default") == "default":
@@ -70,17 +87,17 @@ def make_model(folder, spec):
     dtype = getattr(torch, options.pop("dtype", "float32"))
     shard = options.pop("max_shard_size", None)
     transformers4 = options.pop("transformers4", None)
-    config_class, model_class = {"llama": (LlamaConfig, LlamaForCausalLM),
-                                 "mistral": (MistralConfig, MistralForCausalLM)}[family]
     options.setdefault("max_position_embeddings", 64)
-    model = model_class(config_class(bos_token_id=1, eos_token_id=2, **options))
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family, bos_token_id=1, eos_token_id=2, **options))
     fill(model, seed)
     model.to(dtype)
     model.config.dtype = dtype
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     (folder / "generation_config.json").unlink(missing_ok=True)
     if transformers4:
-        rewrite_as_transformers4(folder, legacy_type_key=transformers4 == "legacy")
+        kept = {k: options[k] for k in ("sliding_window_pattern",) if k in options}
+        rewrite_as_transformers4(folder, legacy_type_key=transformers4 == "legacy", **kept)
 
 
 def make_data(path, vocabulary, seed, lengths=(14, 23, 9, 5, 17, 12, 21, 7)):

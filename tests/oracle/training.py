@@ -5,6 +5,7 @@ gradient. The model is Transformers' own, the low-rank layers are PEFT's own, Ad
 learning-rate schedule are torch's and Transformers' own.
 """
 import copy
+import json
 import math
 
 import torch
@@ -19,6 +20,13 @@ from models import PROJECTIONS
 def load_base(folder, dtype=torch.float32):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
     model.config.use_cache = False
+    # Gemma multiplies embeddings by sqrt(hidden) rounded to the dtype of the weights. That is part of the model, and
+    # stays what it was in training when the weights are widened.
+    stored = json.loads((folder / "config.json").read_text())
+    stored = getattr(torch, stored.get("dtype") or stored["torch_dtype"])
+    embeddings = model.get_input_embeddings()
+    if hasattr(embeddings, "embed_scale"):
+        embeddings.embed_scale = embeddings.embed_scale.to(stored).to(dtype)
     return model.eval()
 
 
@@ -30,7 +38,8 @@ def load_sequences(path):
 
 
 def rotary_of(model):
-    return next(m for m in model.modules() if hasattr(m, "original_inv_freq"))
+    """The module that keeps a state of dynamic RoPE; None where each layer type has frequencies of its own."""
+    return next((m for m in model.modules() if hasattr(m, "original_inv_freq")), None)
 
 
 def sequence_logits(model, ids):
@@ -40,8 +49,9 @@ def sequence_logits(model, ids):
     was run before it, so that state is reset: its own length decides.
     """
     rotary = rotary_of(model)
-    rotary.inv_freq = rotary.original_inv_freq.clone()
-    rotary.max_seq_len_cached = rotary.original_max_seq_len
+    if rotary is not None:
+        rotary.inv_freq = rotary.original_inv_freq.clone()
+        rotary.max_seq_len_cached = rotary.original_max_seq_len
     return model(input_ids=ids[None]).logits[0]
 
 
