@@ -20,6 +20,16 @@ static const family_description families[] = {
      .positions = 131072,
      .window = 4096,
      .rope_theta = 10000},
+    {.model_type = "qwen2",
+     .biases = BIAS_QKV,
+     .windows = WINDOW_UPPER_LAYERS,
+     .activation_key = "hidden_act",
+     .activation = "silu",
+     .key_heads = 32,
+     .positions = 32768,
+     .window = 4096,
+     .first_window_layer = 28,
+     .rope_theta = 10000},
 };
 
 #define FAMILY_COUNT (sizeof families / sizeof families[0])

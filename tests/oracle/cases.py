@@ -75,6 +75,12 @@ CASES = {
     "mistral-null-window": dict(
         proves="sliding_window null",
         model=small(10, family="mistral", sliding_window=None)),
+    "qwen2": dict(
+        proves="biases of q, k and v but not of o; multi-query attention; use_sliding_window with max_window_layers 1 "
+               "of 3, window 4 shorter than the sequences",
+        model=family("qwen2", 21, num_hidden_layers=3, use_sliding_window=True, sliding_window=4,
+                     max_window_layers=1),
+        options=dict(target_modules="q_proj,k_proj,v_proj")),
     # --- the objective and the loop, on the model of `llama`
     "accumulation": dict(
         proves="two micro-batches of two ragged sequences, reduction global",

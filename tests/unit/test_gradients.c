@@ -238,6 +238,11 @@ static void test_tied_embeddings(void **state) {
     check_weights(&(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
 }
 
+static void test_every_weight_of_qwen2(void **state) {
+    (void)state;
+    check_weights(&(setting){"qwen2", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_factors_with_all_terms),
@@ -246,6 +251,7 @@ int main(void) {
         cmocka_unit_test(test_every_weight_with_task_only),
         cmocka_unit_test(test_every_weight_with_all_terms),
         cmocka_unit_test(test_tied_embeddings),
+        cmocka_unit_test(test_every_weight_of_qwen2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
