@@ -30,6 +30,18 @@ static const family_description families[] = {
      .window = 4096,
      .first_window_layer = 28,
      .rope_theta = 10000},
+    {.model_type = "qwen3",
+     .biases = BIAS_ATTENTION_KEY,
+     .windows = WINDOW_UPPER_LAYERS,
+     .query_key_norms = true,
+     .activation_key = "hidden_act",
+     .activation = "silu",
+     .key_heads = 32,
+     .head_dim = 128,
+     .positions = 32768,
+     .window = 4096,
+     .first_window_layer = 28,
+     .rope_theta = 10000},
 };
 
 #define FAMILY_COUNT (sizeof families / sizeof families[0])

@@ -81,6 +81,13 @@ CASES = {
         model=family("qwen2", 21, num_hidden_layers=3, use_sliding_window=True, sliding_window=4,
                      max_window_layers=1),
         options=dict(target_modules="q_proj,k_proj,v_proj")),
+    "qwen3": dict(
+        proves="norms of q and k before they are rotated; head_dim 16 that is not hidden_size / heads; layer_types",
+        model=family("qwen3", 22, use_sliding_window=True, sliding_window=5,
+                     layer_types=["sliding_attention", "full_attention"])),
+    "qwen3-full": dict(
+        proves="every parameter trained, norms of q and k too, with every regularizer",
+        model="qwen3", options=dict(method="full", max_steps=4)),
     # --- the objective and the loop, on the model of `llama`
     "accumulation": dict(
         proves="two micro-batches of two ragged sequences, reduction global",

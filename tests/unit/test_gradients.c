@@ -243,6 +243,11 @@ static void test_every_weight_of_qwen2(void **state) {
     check_weights(&(setting){"qwen2", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
 }
 
+static void test_every_weight_of_qwen3(void **state) {
+    (void)state;
+    check_weights(&(setting){"qwen3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_factors_with_all_terms),
@@ -252,6 +257,7 @@ int main(void) {
         cmocka_unit_test(test_every_weight_with_all_terms),
         cmocka_unit_test(test_tied_embeddings),
         cmocka_unit_test(test_every_weight_of_qwen2),
+        cmocka_unit_test(test_every_weight_of_qwen3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
