@@ -1,7 +1,7 @@
-/* AdamW and the gradient's scale. */
+/* The gradient's scale, and AdamW on matrices. */
 #include <math.h>
 
-#include "internal.h"
+#include "optimizer.cuh"
 #include "slots.h"
 #include "spans.cuh"
 
@@ -23,21 +23,11 @@ balora_status cuda_clip_scale(backend_queue *queue, matrix_view sum_squares, dou
                   view_data<float>(scale));
 }
 
-struct adamw_factors {
-    float keep;          /* 1 - learning_rate * weight_decay */
-    float first, second; /* 1 - beta1, 1 - beta2 */
-    float beta2;
-    float step_size;       /* learning_rate / (1 - beta1^t) */
-    float root_correction; /* sqrt(1 - beta2^t) */
-    float epsilon;
-};
-
 /* In elements, from one row to the next. */
 struct adamw_strides {
     int64_t parameter, gradient, first_moment, second_moment;
 };
 
-/* The order of operations is torch.optim.AdamW's. */
 template <int COUNT>
 static __global__ void adamw(span_grid grid, adamw_factors f, adamw_strides strides, const float *scale,
                              float *parameter, const float *gradient, float *first_moment,
@@ -53,30 +43,12 @@ static __global__ void adamw(span_grid grid, adamw_factors f, adamw_strides stri
         load_span(first, first_moment + row * strides.first_moment + column, left);
         load_span(second, second_moment + row * strides.second_moment + column, left);
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) {
-            float g = gradients[i] * factor;
-            first[i] += (g - first[i]) * f.first;
-            second[i] = second[i] * f.beta2 + f.second * g * g;
-            float denominator = sqrtf(second[i]) / f.root_correction + f.epsilon;
-            parameters[i] = parameters[i] * f.keep - f.step_size * first[i] / denominator;
-        }
+        for (int i = 0; i < COUNT; i++)
+            adamw_number(f, gradients[i] * factor, parameters[i], first[i], second[i]);
         store_span(parameter + row * strides.parameter + column, parameters, left);
         store_span(first_moment + row * strides.first_moment + column, first, left);
         store_span(second_moment + row * strides.second_moment + column, second, left);
     }
-}
-
-static adamw_factors factors_of(const adamw_update *args) {
-    double step = (double)args->step;
-    adamw_factors factors = {};
-    factors.keep = (float)(1 - args->learning_rate * args->weight_decay);
-    factors.first = (float)(1 - args->beta1);
-    factors.second = (float)(1 - args->beta2);
-    factors.beta2 = (float)args->beta2;
-    factors.step_size = (float)(args->learning_rate / (1 - pow(args->beta1, step)));
-    factors.root_correction = (float)sqrt(1 - pow(args->beta2, step));
-    factors.epsilon = (float)args->epsilon;
-    return factors;
 }
 
 balora_status cuda_adamw(backend_queue *queue, const adamw_update *args) {
@@ -93,12 +65,14 @@ balora_status cuda_adamw(backend_queue *queue, const adamw_update *args) {
     if (is_empty(parameter))
         return BALORA_OK;
     flatten(parameter, gradient, first, second);
+    adamw_factors factors = adamw_factors_of(args->learning_rate, args->weight_decay, args->beta1,
+                                             args->beta2, args->epsilon, args->step);
     adamw_strides strides = {parameter.ld, gradient.ld, first.ld, second.ld};
     constexpr int MOST = SPAN_COUNT<float>;
     DISPATCH_COUNT(are_aligned(MOST, parameter, gradient, first, second), MOST, COUNT, {
         span_grid grid = span_grid_of(parameter.rows, parameter.cols, COUNT);
-        return launch(queue, "adamw", adamw<COUNT>, span_blocks(grid, COUNT), SPAN_THREADS, 0, grid,
-                      factors_of(args), strides, view_data<float>(args->scale), view_data<float>(parameter),
+        return launch(queue, "adamw", adamw<COUNT>, span_blocks(grid, COUNT), SPAN_THREADS, 0, grid, factors,
+                      strides, view_data<float>(args->scale), view_data<float>(parameter),
                       view_data<float>(gradient), view_data<float>(first), view_data<float>(second));
     });
 }

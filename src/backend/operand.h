@@ -15,6 +15,7 @@ enum {
     IN_F64 = 8,
     IN_I32 = 16,
     IN_U8 = 32,
+    IN_I64 = 64,
     IN_FLOAT = IN_F32 | IN_BF16 | IN_F16,
     IN_ACTIVATION = IN_F32 | IN_BF16 /* of a device with bf16_activations */
 };
@@ -24,6 +25,7 @@ enum {
 static inline int64_t element_size(int32_t dtype) {
     switch (dtype) {
     case BALORA_F64:
+    case BALORA_I64:
         return 8;
     case BALORA_F32:
     case BALORA_I32:
@@ -50,6 +52,8 @@ static inline int dtype_bit(int32_t dtype) {
         return IN_F64;
     case BALORA_I32:
         return IN_I32;
+    case BALORA_I64:
+        return IN_I64;
     case BALORA_U8:
         return IN_U8;
     default:

@@ -168,6 +168,49 @@ typedef struct adamw_update {
     int64_t step; /* from 1 */
 } adamw_update;
 
+/* Rules by which optimizer_step changes parameters p with gradients g (after *scale). */
+enum {
+    OPTIMIZER_ADAMW = 1, /* as adamw */
+    OPTIMIZER_LION = 2, /* p -= rate (decay p + sign(beta1 m + (1 - beta1) g)), m = beta2 m + (1 - beta2) g */
+    OPTIMIZER_ADAMW_8BIT =
+        3 /* adamw whose moments are kept as codes: value = map[code] times the block's scale */
+};
+
+#define OPTIMIZER_BLOCK  256 /* most numbers of a block */
+#define OPTIMIZER_GROUPS 16  /* most groups of a call */
+
+/* Blocks of one group share them. */
+typedef struct optimizer_group {
+    double learning_rate, weight_decay;
+} optimizer_group;
+
+/*
+ * One step of a flat array that is cut in blocks. A *scale that is not finite leaves everything untouched.
+ *
+ * ADAMW_8BIT takes the moments in F32 out of their codes, updates them and the parameters with them as they are, and
+ * gives each block the scale max |moment| and each moment the code of the nearest map value. Two rules keep it from
+ * dividing by a moment that was rounded away: a second moment above 0 never gets a code below 1, and in a block whose
+ * scale is 0 or not finite all codes are those of 0.
+ */
+typedef struct optimizer_update {
+    int32_t kind; /* OPTIMIZER_... */
+    int32_t group_count;
+    optimizer_group groups[OPTIMIZER_GROUPS];
+    matrix_view parameter, gradient; /* F32 [1, n] */
+    matrix_view first_moment;        /* F32 [1, n]; ADAMW_8BIT: U8 codes */
+    matrix_view second_moment;       /* the same; LION: none */
+    /* ADAMW_8BIT only. Maps ascend; the first moment's holds a 0 (so that zeros stay so), the second's begins with it. */
+    matrix_view first_scales, second_scales; /* F32 [1, blocks] */
+    matrix_view first_map, second_map;       /* F32 [1, 256] */
+    /* I64 [1, blocks + 1], ascending: block i holds the numbers from starts[i] to before starts[i + 1], 256 at most;
+     * those before the first and after the last block are not touched. NULL buffer: 256 a block from the first on. */
+    matrix_view block_starts;
+    matrix_view block_groups; /* U8 [1, blocks]; NULL buffer: all are of group 0 */
+    matrix_view scale;        /* F32 [1, 1]: of the gradient */
+    double beta1, beta2, epsilon;
+    int64_t step; /* from 1 */
+} optimizer_update;
+
 /* c_i = alpha op(a_i) op(b_i) + beta c_i for i < count: a_i are the views a, b, c moved by i strides. */
 typedef struct gemm_batch {
     int64_t count;
@@ -417,6 +460,11 @@ typedef struct backend_ops {
     /* out = x / y, 0 where y is 0; all F32 or all F64, of one shape; out may be the view x or y. */
     balora_status (*divide)(backend_queue *queue, matrix_view x, matrix_view y, matrix_view out);
     balora_status (*dropout)(backend_queue *queue, const dropout_rows *args);
+
+    /* --- optimizer --- */
+
+    /* adamw and its like over blocks of one flat array, with rates by group. */
+    balora_status (*optimizer_step)(backend_queue *queue, const optimizer_update *args);
 } backend_ops;
 
 #endif

@@ -77,7 +77,8 @@
     REQUIRED(dot_columns)                                                                                    \
     REQUIRED(row_norms)                                                                                      \
     REQUIRED(divide)                                                                                         \
-    REQUIRED(dropout)
+    REQUIRED(dropout)                                                                                        \
+    REQUIRED(optimizer_step)
 
 /* What a table begins with. */
 #define BACKEND_HEADER(backend_name)                                                                         \

@@ -84,6 +84,31 @@ typedef struct dropout_span {
     int32_t reserved;
 } dropout_span;
 
+typedef struct lion_factors {
+    float keep;      /* 1 - learning_rate * weight_decay */
+    float now, past; /* 1 - beta1, 1 - beta2 */
+    float learning_rate;
+    float scale; /* of the gradient */
+} lion_factors;
+
+#define MOMENT_CODES 256
+
+/* What the codes of quantised moments stand for, ascending, and the borders: x is nearest to values[i] between
+ * borders[i - 1] and borders[i]. */
+typedef struct moment_map {
+    float values[MOMENT_CODES], borders[MOMENT_CODES - 1];
+    int32_t zero; /* the code nearest to 0 */
+} moment_map;
+
+/* One block of at most MOMENT_CODES numbers. */
+typedef struct quantised_block {
+    float *parameter;
+    const float *gradient;
+    unsigned char *first, *second; /* codes */
+    float *first_scale, *second_scale;
+    int64_t count;
+} quantised_block;
+
 typedef struct cpu_kernels {
     const char *name;
 
@@ -123,6 +148,11 @@ typedef struct cpu_kernels {
                   float *second_moment, int64_t count);
 
     void (*dropout)(const dropout_span *span);
+
+    void (*lion)(const lion_factors *factors, float *parameter, const float *gradient, float *moment,
+                 int64_t count);
+    void (*adamw_8bit)(const adamw_factors *factors, const moment_map *first, const moment_map *second,
+                       const quantised_block *block);
 } cpu_kernels;
 
 extern const cpu_kernels cpu_x86_64_kernels, cpu_avx2_kernels, cpu_avx512_kernels;

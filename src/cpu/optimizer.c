@@ -1,5 +1,6 @@
-/* AdamW and the gradient's scale. */
+/* The gradient's scale and the optimizers' steps. */
 #include <math.h>
+#include <string.h>
 
 #include "cpu/internal.h"
 
@@ -15,6 +16,24 @@ balora_status cpu_clip_scale(backend_queue *queue, matrix_view sum_squares, doub
         factor = fmin(1, max_norm / (sqrt(sum) + 1e-6));
     *view_f32(scale) = (float)factor;
     return BALORA_OK;
+}
+
+#define STEP_GRAIN 64 /* blocks that are worth a thread */
+
+static_assert(MOMENT_CODES == OPTIMIZER_BLOCK, "a kernel's room for a block is that of its map");
+
+static adamw_factors factors_of(const adamw_update *args, float scale) {
+    double step = (double)args->step;
+    return (adamw_factors){
+        .keep = (float)(1 - args->learning_rate * args->weight_decay),
+        .first = (float)(1 - args->beta1),
+        .second = (float)(1 - args->beta2),
+        .beta2 = (float)args->beta2,
+        .step_size = (float)(args->learning_rate / (1 - pow(args->beta1, step))),
+        .root_correction = (float)sqrt(1 - pow(args->beta2, step)),
+        .epsilon = (float)args->epsilon,
+        .scale = scale,
+    };
 }
 
 typedef struct adamw_call {
@@ -48,24 +67,174 @@ balora_status cpu_adamw(backend_queue *queue, const adamw_update *args) {
     float scale = *view_f32(args->scale);
     if (!isfinite(scale))
         return BALORA_OK;
-    double step = (double)args->step;
-    adamw_call call = {
-        .kernels = queue->kernels,
-        .args = args,
-        .factors =
-            {
-                .keep = (float)(1 - args->learning_rate * args->weight_decay),
-                .first = (float)(1 - args->beta1),
-                .second = (float)(1 - args->beta2),
-                .beta2 = (float)args->beta2,
-                .step_size = (float)(args->learning_rate / (1 - pow(args->beta1, step))),
-                .root_correction = (float)sqrt(1 - pow(args->beta2, step)),
-                .epsilon = (float)args->epsilon,
-                .scale = scale,
-            },
-    };
+    adamw_call call = {.kernels = queue->kernels, .args = args, .factors = factors_of(args, scale)};
     int joined = is_joined(parameter) && is_joined(args->gradient) && is_joined(args->first_moment) &&
                  is_joined(args->second_moment);
     parallel_spans(parameter.rows, parameter.cols, joined, adamw_span, &call);
+    return BALORA_OK;
+}
+
+/* --- blocks of a flat array --- */
+
+typedef struct block_rates {
+    adamw_factors adamw;
+    lion_factors lion;
+} block_rates;
+
+typedef struct step_call {
+    const cpu_kernels *kernels;
+    const optimizer_update *args;
+    int64_t blocks;
+    const int64_t *starts;       /* [blocks + 1]; NULL: every OPTIMIZER_BLOCK numbers */
+    const unsigned char *groups; /* [blocks]; NULL: 0 */
+    block_rates rates[OPTIMIZER_GROUPS];
+    moment_map first, second;
+} step_call;
+
+static int64_t block_start(const step_call *call, int64_t block) {
+    return call->starts != NULL ? call->starts[block]
+                                : arith_min(block * OPTIMIZER_BLOCK, call->args->parameter.cols);
+}
+
+static unsigned block_group(const step_call *call, int64_t block) {
+    return call->groups != NULL ? call->groups[block] : 0;
+}
+
+static balora_status check_blocks(const step_call *call) {
+    int64_t last = call->starts != NULL ? call->starts[0] : 0;
+    for (int64_t i = 0; i < call->blocks; i++) {
+        int64_t end = block_start(call, i + 1);
+        if (last < 0 || end < last || end - last > OPTIMIZER_BLOCK || end > call->args->parameter.cols)
+            return status_fail(BALORA_ERROR_INTERNAL,
+                               "cpu optimizer_step: block %lld goes from %lld to %lld of %lld numbers",
+                               (long long)i, (long long)last, (long long)end,
+                               (long long)call->args->parameter.cols);
+        if (block_group(call, i) >= (unsigned)call->args->group_count)
+            return status_fail(BALORA_ERROR_INTERNAL,
+                               "cpu optimizer_step: block %lld is of group %u; there are %d", (long long)i,
+                               block_group(call, i), (int)call->args->group_count);
+        last = end;
+    }
+    return BALORA_OK;
+}
+
+static balora_status check_step_operands(const optimizer_update *args, int64_t blocks) {
+    const char *slot = "optimizer_step";
+    int64_t count = args->parameter.cols;
+    int moments = args->kind == OPTIMIZER_ADAMW_8BIT ? IN_U8 : IN_F32;
+    STATUS_TRY(operand_check(slot, "parameter", args->parameter, 1, ANY_SIZE, IN_F32));
+    STATUS_TRY(operand_check(slot, "gradient", args->gradient, 1, count, IN_F32));
+    STATUS_TRY(operand_check(slot, "first_moment", args->first_moment, 1, count, moments));
+    if (args->kind != OPTIMIZER_LION)
+        STATUS_TRY(operand_check(slot, "second_moment", args->second_moment, 1, count, moments));
+    STATUS_TRY(operand_check(slot, "scale", args->scale, 1, 1, IN_F32));
+    if (!is_none(args->block_starts))
+        STATUS_TRY(operand_check(slot, "block_starts", args->block_starts, 1, blocks + 1, IN_I64));
+    if (!is_none(args->block_groups))
+        STATUS_TRY(operand_check(slot, "block_groups", args->block_groups, 1, blocks, IN_U8));
+    if (args->kind != OPTIMIZER_ADAMW_8BIT)
+        return BALORA_OK;
+    STATUS_TRY(operand_check(slot, "first_scales", args->first_scales, 1, blocks, IN_F32));
+    STATUS_TRY(operand_check(slot, "second_scales", args->second_scales, 1, blocks, IN_F32));
+    STATUS_TRY(operand_check(slot, "first_map", args->first_map, 1, MOMENT_CODES, IN_F32));
+    return operand_check(slot, "second_map", args->second_map, 1, MOMENT_CODES, IN_F32);
+}
+
+static balora_status check_step(const optimizer_update *args, int64_t blocks) {
+    if (args->kind != OPTIMIZER_ADAMW && args->kind != OPTIMIZER_LION && args->kind != OPTIMIZER_ADAMW_8BIT)
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu optimizer_step: unknown kind %d", (int)args->kind);
+    if (args->step < 1 || args->group_count < 1 || args->group_count > OPTIMIZER_GROUPS)
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu optimizer_step: step %lld, %d groups",
+                           (long long)args->step, (int)args->group_count);
+    return check_step_operands(args, blocks);
+}
+
+static void read_map(moment_map *out, matrix_view map) {
+    memcpy(out->values, view_f32(map), sizeof out->values);
+    out->zero = 0;
+    for (int i = 0; i < MOMENT_CODES - 1; i++) {
+        out->borders[i] = (out->values[i] + out->values[i + 1]) / 2;
+        out->zero += 0 > out->borders[i];
+    }
+}
+
+static block_rates rates_of(const optimizer_update *args, const optimizer_group *group, float scale) {
+    adamw_update one = {.learning_rate = group->learning_rate,
+                        .beta1 = args->beta1,
+                        .beta2 = args->beta2,
+                        .epsilon = args->epsilon,
+                        .weight_decay = group->weight_decay,
+                        .step = args->step};
+    block_rates rates = {.adamw = factors_of(&one, scale)};
+    rates.lion = (lion_factors){.keep = rates.adamw.keep,
+                                .now = rates.adamw.first,
+                                .past = rates.adamw.second,
+                                .learning_rate = (float)group->learning_rate,
+                                .scale = scale};
+    return rates;
+}
+
+static void step_8bit(const step_call *call, int64_t block) {
+    const optimizer_update *args = call->args;
+    int64_t start = block_start(call, block);
+    quantised_block one = {.parameter = view_f32(args->parameter) + start,
+                           .gradient = view_f32(args->gradient) + start,
+                           .first = (unsigned char *)view_data(args->first_moment) + start,
+                           .second = (unsigned char *)view_data(args->second_moment) + start,
+                           .first_scale = view_f32(args->first_scales) + block,
+                           .second_scale = view_f32(args->second_scales) + block,
+                           .count = block_start(call, block + 1) - start};
+    call->kernels->adamw_8bit(&call->rates[block_group(call, block)].adamw, &call->first, &call->second,
+                              &one);
+}
+
+/* Blocks [first, end) of one group, whose numbers lie behind each other. */
+static void step_run(const step_call *call, int64_t first, int64_t end) {
+    const optimizer_update *args = call->args;
+    const block_rates *rates = &call->rates[block_group(call, first)];
+    int64_t start = block_start(call, first), count = block_start(call, end) - start;
+    float *parameter = view_f32(args->parameter) + start, *moment = view_f32(args->first_moment) + start;
+    const float *gradient = view_f32(args->gradient) + start;
+    if (args->kind == OPTIMIZER_LION)
+        call->kernels->lion(&rates->lion, parameter, gradient, moment, count);
+    else
+        call->kernels->adamw(&rates->adamw, parameter, gradient, moment,
+                             view_f32(args->second_moment) + start, count);
+}
+
+static void step_blocks(int64_t begin, int64_t end, int thread, void *user) {
+    (void)thread;
+    const step_call *call = user;
+    for (int64_t block = begin; block < end;) {
+        int64_t next = block + 1;
+        if (call->args->kind == OPTIMIZER_ADAMW_8BIT) {
+            step_8bit(call, block);
+        } else {
+            while (next < end && block_group(call, next) == block_group(call, block))
+                next++;
+            step_run(call, block, next);
+        }
+        block = next;
+    }
+}
+
+balora_status cpu_optimizer_step(backend_queue *queue, const optimizer_update *args) {
+    int64_t blocks = is_none(args->block_starts) ? arith_divide_up(args->parameter.cols, OPTIMIZER_BLOCK)
+                                                 : args->block_starts.cols - 1;
+    step_call call = {.kernels = queue->kernels, .args = args, .blocks = blocks};
+    STATUS_TRY(check_step(args, blocks));
+    call.starts = is_none(args->block_starts) ? NULL : view_data(args->block_starts);
+    call.groups = is_none(args->block_groups) ? NULL : view_data(args->block_groups);
+    STATUS_TRY(check_blocks(&call));
+    float scale = *view_f32(args->scale);
+    if (!isfinite(scale))
+        return BALORA_OK;
+    for (int i = 0; i < args->group_count; i++)
+        call.rates[i] = rates_of(args, &args->groups[i], scale);
+    if (args->kind == OPTIMIZER_ADAMW_8BIT) {
+        read_map(&call.first, args->first_map);
+        read_map(&call.second, args->second_map);
+    }
+    parallel_for(blocks, STEP_GRAIN, step_blocks, &call);
     return BALORA_OK;
 }

@@ -19,7 +19,8 @@ static number_format format_of(int32_t dtype) {
 double number_round(int32_t dtype, double value) {
     if (dtype == BALORA_F32)
         return (double)(float)value;
-    if (dtype == BALORA_F64 || dtype == BALORA_I32 || dtype == BALORA_U8 || !isfinite(value) || value == 0.0)
+    if (dtype == BALORA_F64 || dtype == BALORA_I32 || dtype == BALORA_I64 || dtype == BALORA_U8 ||
+        !isfinite(value) || value == 0.0)
         return value;
     number_format format = format_of(dtype);
     int exponent;
@@ -71,6 +72,9 @@ void number_encode(int32_t dtype, double value, void *out) {
     } else if (dtype == BALORA_I32) {
         int32_t integer = (int32_t)value;
         memcpy(out, &integer, sizeof integer);
+    } else if (dtype == BALORA_I64) {
+        int64_t integer = (int64_t)value;
+        memcpy(out, &integer, sizeof integer);
     } else if (dtype == BALORA_U8) {
         *(unsigned char *)out = (unsigned char)value;
     } else {
@@ -92,6 +96,11 @@ double number_decode(int32_t dtype, const void *bytes) {
     }
     if (dtype == BALORA_I32) {
         int32_t integer;
+        memcpy(&integer, bytes, sizeof integer);
+        return (double)integer;
+    }
+    if (dtype == BALORA_I64) {
+        int64_t integer;
         memcpy(&integer, bytes, sizeof integer);
         return (double)integer;
     }

@@ -374,6 +374,37 @@ static void round_of_objective(bench *b, digests *d) {
     round_end(b, d);
 }
 
+static void round_of_optimizer_step(bench *b, digests *d, int32_t kind) {
+    enum { NUMBERS = RANK * WIDE, BLOCKS = NUMBERS / OPTIMIZER_BLOCK, CODES = 256 };
+    bool codes = kind == OPTIMIZER_ADAMW_8BIT;
+    double map[CODES], groups[BLOCKS];
+    for (int i = 0; i < CODES; i++)
+        map[i] = i / (double)(CODES - 1);
+    for (int i = 0; i < BLOCKS; i++)
+        groups[i] = i % 2;
+    round_begin(b, SLOT_optimizer_step);
+    optimizer_update update = {
+        .kind = kind,
+        .group_count = 2,
+        .groups = {{1e-3, 0.01}, {1e-2, 0}},
+        .parameter = random_view(b, "parameter", BALORA_F32, 1, NUMBERS),
+        .gradient = random_view(b, "gradient", BALORA_F32, 1, NUMBERS),
+        .first_moment = operand_filled(b, "first", codes ? BALORA_U8 : BALORA_F32, 1, NUMBERS, codes)->view,
+        .second_moment = operand_filled(b, "second", codes ? BALORA_U8 : BALORA_F32, 1, NUMBERS, codes)->view,
+        .first_scales = operand_filled(b, "first_scales", BALORA_F32, 1, BLOCKS, 0.5)->view,
+        .second_scales = operand_filled(b, "second_scales", BALORA_F32, 1, BLOCKS, 0.5)->view,
+        .first_map = operand_of(b, "first_map", BALORA_F32, 1, CODES, map)->view,
+        .second_map = operand_of(b, "second_map", BALORA_F32, 1, CODES, map)->view,
+        .block_groups = operand_of(b, "block_groups", BALORA_U8, 1, BLOCKS, groups)->view,
+        .scale = operand_filled(b, "scale", BALORA_F32, 1, 1, 0.5)->view,
+        .beta1 = 0.9,
+        .beta2 = 0.999,
+        .epsilon = 1e-8,
+        .step = 3};
+    CALL_OK(b, optimizer_step, b->queue, &update);
+    round_end(b, d);
+}
+
 static void round_of_optimizer(bench *b, digests *d) {
     round_begin(b, SLOT_clip_scale);
     matrix_view sum = operand_filled(b, "sum", BALORA_F64, 1, 1, 7.0)->view;
@@ -394,6 +425,8 @@ static void round_of_optimizer(bench *b, digests *d) {
                            .step = 3};
     CALL_OK(b, adamw, b->queue, &update);
     round_end(b, d);
+    for (int32_t kind = OPTIMIZER_ADAMW; kind <= OPTIMIZER_ADAMW_8BIT; kind++)
+        round_of_optimizer_step(b, d, kind);
 }
 
 /* What a training step asks for. */

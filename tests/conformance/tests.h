@@ -87,6 +87,13 @@
     X(optimizer_clip_scale)                                                                                  \
     X(optimizer_adamw)                                                                                       \
     X(optimizer_adamw_skips)                                                                                 \
+    /* test_optimizer_step.c */                                                                              \
+    X(optimizer_step_adamw)                                                                                  \
+    X(optimizer_step_lion)                                                                                   \
+    X(optimizer_step_8bit)                                                                                   \
+    X(optimizer_step_8bit_small_moments)                                                                     \
+    X(optimizer_step_skips)                                                                                  \
+    X(optimizer_step_refusals)                                                                               \
     /* test_gradients_rows.c */                                                                              \
     X(gradients_rms_norm)                                                                                    \
     X(gradients_layer_norm)                                                                                  \

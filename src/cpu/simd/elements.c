@@ -106,38 +106,3 @@ void SIMD_SYMBOL(add_to_double)(double *sum, const float *x, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         sum[i] += (double)x[i];
 }
-
-/* The order of operations is torch.optim.AdamW's. */
-SIMD_INLINE void adamw_vector(const adamw_factors *f, vector *parameter, vector gradient, vector *first,
-                              vector *second) {
-    vector g = gradient * f->scale;
-    *first += (g - *first) * f->first;
-    *second = *second * f->beta2 + f->second * g * g;
-    vector root;
-    for (int i = 0; i < SIMD_WIDTH; i++)
-        root[i] = sqrtf((*second)[i]);
-    vector denominator = root / f->root_correction + f->epsilon;
-    *parameter = *parameter * f->keep - f->step_size * *first / denominator;
-}
-
-void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient,
-                        float *first_moment, float *second_moment, int64_t count) {
-    for (int64_t i = 0; i < count; i += SIMD_WIDTH) {
-        int64_t rest = count - i;
-        if (rest >= SIMD_WIDTH) {
-            vector p = vector_load(parameter + i), m = vector_load(first_moment + i),
-                   v = vector_load(second_moment + i);
-            adamw_vector(factors, &p, vector_load(gradient + i), &m, &v);
-            vector_store(parameter + i, p);
-            vector_store(first_moment + i, m);
-            vector_store(second_moment + i, v);
-        } else {
-            vector p = vector_load_part(parameter + i, rest), m = vector_load_part(first_moment + i, rest);
-            vector v = vector_load_part(second_moment + i, rest);
-            adamw_vector(factors, &p, vector_load_part(gradient + i, rest), &m, &v);
-            vector_store_part(parameter + i, p, rest);
-            vector_store_part(first_moment + i, m, rest);
-            vector_store_part(second_moment + i, v, rest);
-        }
-    }
-}

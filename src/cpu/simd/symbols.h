@@ -11,8 +11,6 @@ void SIMD_SYMBOL(narrow)(void *out, int32_t dtype, const float *in, int64_t coun
 void SIMD_SYMBOL(scale_add)(float alpha, const float *x, float beta, float *y, int64_t count);
 double SIMD_SYMBOL(sum_squares)(const float *x, int64_t count);
 void SIMD_SYMBOL(add_to_double)(double *sum, const float *x, int64_t count);
-void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient,
-                        float *first_moment, float *second_moment, int64_t count);
 
 /* rows.c */
 void SIMD_SYMBOL(rms_norm)(const float *x, const float *weight, float weight_offset, float epsilon, float *y,
@@ -41,5 +39,13 @@ double SIMD_SYMBOL(entropy)(const float *logits, float temperature, int64_t coun
 
 /* dropout.c */
 void SIMD_SYMBOL(dropout)(const dropout_span *span);
+
+/* optimizer.c */
+void SIMD_SYMBOL(adamw)(const adamw_factors *factors, float *parameter, const float *gradient,
+                        float *first_moment, float *second_moment, int64_t count);
+void SIMD_SYMBOL(lion)(const lion_factors *factors, float *parameter, const float *gradient, float *moment,
+                       int64_t count);
+void SIMD_SYMBOL(adamw_8bit)(const adamw_factors *factors, const moment_map *first, const moment_map *second,
+                             const quantised_block *block);
 
 #endif

@@ -30,4 +30,6 @@ const cpu_kernels SIMD_SYMBOL(kernels) = {
     .entropy = SIMD_SYMBOL(entropy),
     .adamw = SIMD_SYMBOL(adamw),
     .dropout = SIMD_SYMBOL(dropout),
+    .lion = SIMD_SYMBOL(lion),
+    .adamw_8bit = SIMD_SYMBOL(adamw_8bit),
 };

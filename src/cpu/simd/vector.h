@@ -121,6 +121,21 @@ SIMD_INLINE int vector_any(ivector mask) {
 }
 #endif
 
+/* table[index] in every lane. */
+#if SIMD_WIDTH == 16
+SIMD_INLINE vector vector_gather(const float *table, ivector index) {
+    return _mm512_i32gather_ps((__m512i)index, table, 4);
+}
+#elif SIMD_WIDTH == 8
+SIMD_INLINE vector vector_gather(const float *table, ivector index) {
+    return _mm256_i32gather_ps(table, (__m256i)index, 4);
+}
+#else
+SIMD_INLINE vector vector_gather(const float *table, ivector index) {
+    return (vector){table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
+}
+#endif
+
 SIMD_INLINE float vector_highest(vector x) {
     float highest = x[0];
     for (int i = 1; i < SIMD_WIDTH; i++)
