@@ -15,8 +15,8 @@ struct adamw_factors {
     float epsilon;
 };
 
-static inline adamw_factors adamw_factors_of(double learning_rate, double weight_decay, double beta1, double beta2,
-                                             double epsilon, int64_t step) {
+static inline adamw_factors adamw_factors_of(double learning_rate, double weight_decay, double beta1,
+                                             double beta2, double epsilon, int64_t step) {
     adamw_factors factors = {};
     factors.keep = (float)(1 - learning_rate * weight_decay);
     factors.first = (float)(1 - beta1);

@@ -15,7 +15,7 @@ struct group_factors {
 /* What every kernel here takes: its pointers are to the first number, block or code. */
 struct step_arguments {
     int64_t count, blocks;
-    const int64_t *starts; /* NULL: a block every OPTIMIZER_BLOCK numbers */
+    const int64_t *starts;  /* NULL: a block every OPTIMIZER_BLOCK numbers */
     const uint8_t *members; /* NULL: group 0 */
     const float *scale;
     float *parameter;
@@ -40,7 +40,8 @@ static __device__ __forceinline__ block_place place_of(const step_arguments &a, 
     if (a.starts == nullptr && end > a.count)
         end = a.count;
     block_place place = {start + (int64_t)threadIdx.x, a.members != nullptr ? (int32_t)a.members[block] : 0};
-    bool sound = start >= 0 && end <= a.count && end - start <= OPTIMIZER_BLOCK && place.group < a.group_count;
+    bool sound =
+        start >= 0 && end <= a.count && end - start <= OPTIMIZER_BLOCK && place.group < a.group_count;
     if (!sound || place.index >= end)
         place.index = -1;
     return place;
@@ -90,7 +91,8 @@ static __device__ __forceinline__ int nearest_code(const shared_map &map, float 
 }
 
 /* The code of this thread's x in a block whose largest size is `largest`; above 0 at least `positive`. */
-static __device__ __forceinline__ uint8_t code_of(const shared_map &map, float x, float largest, int positive) {
+static __device__ __forceinline__ uint8_t code_of(const shared_map &map, float x, float largest,
+                                                  int positive) {
     bool usable = largest > 0 && isfinite(largest);
     int code = nearest_code(map, usable ? x / largest : 0.0f);
     return (uint8_t)(usable && x > 0 && code < positive ? positive : code);
@@ -130,8 +132,8 @@ static __global__ void step_8bit(step_arguments a) {
 }
 
 static group_factors factors_of(const optimizer_update *args, const optimizer_group *group) {
-    group_factors factors = {adamw_factors_of(group->learning_rate, group->weight_decay, args->beta1, args->beta2,
-                                              args->epsilon, args->step)};
+    group_factors factors = {adamw_factors_of(group->learning_rate, group->weight_decay, args->beta1,
+                                              args->beta2, args->epsilon, args->step)};
     if (args->kind == OPTIMIZER_LION)
         factors.adamw.step_size = (float)group->learning_rate;
     return factors;
@@ -174,8 +176,8 @@ template <typename T> static T *data_or_null(matrix_view view) {
 
 balora_status cuda_optimizer_step(backend_queue *queue, const optimizer_update *args) {
     int64_t count = args->parameter.cols;
-    int64_t blocks = is_none(args->block_starts) ? arith_divide_up(count, OPTIMIZER_BLOCK)
-                                                 : args->block_starts.cols - 1;
+    int64_t blocks =
+        is_none(args->block_starts) ? arith_divide_up(count, OPTIMIZER_BLOCK) : args->block_starts.cols - 1;
     CUDA_TRY(enter(queue));
     CUDA_TRY(check_step(args, blocks));
     step_arguments a = {};

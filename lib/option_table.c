@@ -43,6 +43,8 @@ static const int32_t consistency_schedule_values[] = {BALORA_CONSISTENCY_CONSTAN
 static const int32_t focus_schedule_values[] = {BALORA_FOCUS_CONSTANT, BALORA_FOCUS_TWO_PHASE,
                                                 BALORA_FOCUS_LINEAR_WARMUP, BALORA_FOCUS_QUADRATIC_WARMUP};
 static const int32_t lr_schedule_values[] = {BALORA_LR_COSINE, BALORA_LR_LINEAR, BALORA_LR_CONSTANT};
+static const int32_t optimizer_values[] = {BALORA_OPTIMIZER_ADAMW, BALORA_OPTIMIZER_LION,
+                                           BALORA_OPTIMIZER_ADAMW_8BIT};
 static const int32_t loss_reduction_values[] = {BALORA_REDUCTION_GLOBAL, BALORA_REDUCTION_MEAN_OF_MEANS};
 
 static const balora_context_options context_defaults = BALORA_CONTEXT_OPTIONS_INIT;
@@ -111,6 +113,13 @@ static const option_field optimizer_fields[] = {
     NUMBER(balora_optimizer_options, epsilon, ABOVE_ZERO, INFINITY, "1e-08", "added to AdamW's denominator"),
     NUMBER(balora_optimizer_options, weight_decay, 0, INFINITY, "0",
            "decoupled decay, times the learning rate"),
+    CHOICE(balora_optimizer_options, optimizer, "adamw|lion|adamw-8bit", optimizer_values, "adamw",
+           "rule of a step; bytes kept a parameter: 8, 4, 2"),
+    NUMBER(balora_optimizer_options, lora_plus_ratio, 0, INFINITY, "1",
+           "learning rate of B over that of A (LoRA+)"),
+    NUMBER(balora_optimizer_options, lion_beta2, 0, BELOW_ONE, "0.99", "decay of Lion's mean of gradients"),
+    TEXT(balora_optimizer_options, parameter_groups, "",
+         "rates by part of a tensor's name: NAME=FACTOR[:DECAY],..."),
 };
 
 static const balora_data_options data_defaults = BALORA_DATA_OPTIONS_INIT;
@@ -154,7 +163,7 @@ static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_MODEL, model, 0),
     TABLE(BALORA_OPTIONS_ADAPTER, adapter, offsetof(balora_adapter_options, reserved)),
     TABLE(BALORA_OPTIONS_REGULARIZER, regularizer, 0),
-    TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, 0),
+    TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, offsetof(balora_optimizer_options, reserved)),
     TABLE(BALORA_OPTIONS_DATA, data, 0),
     TABLE(BALORA_OPTIONS_TRAIN, train, offsetof(balora_train_options, reserved)),
 };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "balora/options.h"
+#include "base/number.h"
 #include "base/status.h"
 
 enum { NUMBER_TEXT = 64 };
@@ -71,7 +72,7 @@ static void store(const option_field *field, void *object, const option_value *v
     }
 }
 
-/* printf and strtod with the C locale's decimal point; the thread's own locale comes back afterwards. */
+/* printf with the C locale's decimal point; the thread's own locale comes back afterwards. */
 static void print_number(char *text, size_t capacity, int digits, double value) {
     locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     locale_t before = uselocale(plain);
@@ -80,19 +81,12 @@ static void print_number(char *text, size_t capacity, int digits, double value) 
     freelocale(plain);
 }
 
-static double scan_number(const char *text, char **end) {
-    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    double value = strtod_l(text, end, plain);
-    freelocale(plain);
-    return value;
-}
-
 /* The shortest text that reads back as the same number. */
 static void shortest_number(char *text, size_t capacity, double value) {
     for (int digits = 15; digits <= 17; digits++) {
         print_number(text, capacity, digits, value);
-        char *end;
-        if (scan_number(text, &end) == value)
+        double back;
+        if (number_scan(text, &back) && back == value)
             return;
     }
 }
@@ -204,15 +198,6 @@ static bool parse_integer(const option_field *field, const char *text, option_va
     return errno == 0 && *end == '\0';
 }
 
-static bool parse_number(const char *text, option_value *value) {
-    /* Decimal digits only: strtod would also take blanks, hexadecimal numbers, "inf" and "nan". */
-    if (text[0] == '\0' || strspn(text, "0123456789+-.eE") != strlen(text))
-        return false;
-    char *end;
-    value->number = scan_number(text, &end);
-    return *end == '\0';
-}
-
 static bool parse_flag(const char *text, option_value *value) {
     value->integer = strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
     return value->integer == 1 || strcmp(text, "0") == 0 || strcmp(text, "false") == 0;
@@ -240,7 +225,7 @@ balora_status option_value_parse(const option_field *field, void *object, const 
         parsed = parse_integer(field, text, &value);
         break;
     case BALORA_OPTION_NUMBER:
-        parsed = parse_number(text, &value);
+        parsed = number_scan(text, &value.number);
         break;
     case BALORA_OPTION_FLAG:
         parsed = parse_flag(text, &value);

@@ -36,18 +36,9 @@ static const struct {
 
 /* What few runs change: told by --help=all only, so that --help fits a screen. */
 static const char *const rare[] = {
-    "adaptive_maximum",
-    "adaptive_minimum",
-    "beta1",
-    "beta2",
-    "device_graph",
-    "focus_ramp_ratio",
-    "focus_warmup_ratio",
-    "log_level",
-    "logit_chunk",
-    "loss_reduction",
-    "plugin_path",
-    "task",
+    "adaptive_maximum", "adaptive_minimum",   "beta1",       "beta2",     "device_graph",
+    "focus_ramp_ratio", "focus_warmup_ratio", "lion_beta2",  "log_level", "logit_chunk",
+    "loss_reduction",   "parameter_groups",   "plugin_path", "task",
 };
 
 static int is_rare(const char *key) {

@@ -33,6 +33,15 @@ enum {
 /* Learning-rate schedules, as Hugging Face Transformers defines them. */
 enum { BALORA_LR_COSINE = 0, BALORA_LR_LINEAR = 10, BALORA_LR_CONSTANT = 20 };
 
+/* Optimizers. */
+enum {
+    BALORA_OPTIMIZER_ADAMW = 0, /* as torch.optim.AdamW; two F32 moments a number */
+    BALORA_OPTIMIZER_LION =
+        10, /* the sign of a mean of gradients (arXiv 2302.06675); one F32 moment a number */
+    BALORA_OPTIMIZER_ADAMW_8BIT =
+        20 /* AdamW with its moments in 8 bits (arXiv 2110.02861); 2 bytes a number */
+};
+
 /* How token terms are averaged over the micro-batches of one optimizer step. */
 enum {
     BALORA_REDUCTION_GLOBAL = 0,        /* one division by the step's count: 8 x 1 sequences equal 1 x 8 */

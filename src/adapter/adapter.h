@@ -99,6 +99,16 @@ bool adapter_trains_matrices(const balora_adapter *adapter);
 /* Below it no layer has a trained number. */
 int64_t adapter_lowest_layer(const balora_adapter *adapter);
 
+/* A tensor among the trained numbers, by the name that files give it: "model.layers.0.mlp.up_proj.lora_B.weight". */
+typedef struct trained_range {
+    char name[128];
+    int64_t first, count; /* numbers of adapter_parameters */
+} trained_range;
+
+/* The index-th one, in no order that counts; false behind the last. No two share a number; numbers that none holds are
+ * padding. */
+bool adapter_trained_range(const balora_adapter *adapter, int64_t index, trained_range *out);
+
 /* Take memory for gradients and let groups point to it. Once. */
 balora_status adapter_prepare_training(balora_adapter *adapter);
 

@@ -1,17 +1,31 @@
-/* The optimizer handle: AdamW's moments for an adapter's flat parameters. */
+/*
+ * The optimizer handle: the moments of a flat array of parameters, an adapter's or (host.h) a host's, and the groups of
+ * its tensors.
+ */
 #ifndef OPTIM_OPTIMIZER_H
 #define OPTIM_OPTIMIZER_H
 
 #include "adapter/adapter.h"
 #include "balora/optimizer.h"
+#include "optim/blocks.h"
+#include "optim/groups.h"
 
 struct balora_optimizer {
     _Atomic int references;
-    balora_adapter *adapter;
-    balora_optimizer_options options;
-    arena moments;
-    matrix_view first, second; /* F32 [1, parameters] */
-    int64_t steps;             /* applied so far */
+    balora_context *context;
+    balora_adapter *adapter; /* NULL: a host's */
+    const backend *device;
+    backend_queue *queue;
+    balora_optimizer_options options; /* without the texts, which were the caller's */
+    group_set groups;
+    int64_t count;                           /* parameters, padding included */
+    int64_t blocks;                          /* 0: none are listed; every OPTIMIZER_BLOCK numbers are one */
+    arena arena;                             /* all of: */
+    matrix_view first, second;               /* [1, count], F32 or U8 codes; none that the kind lacks */
+    matrix_view first_scales, second_scales; /* F32 [1, blocks], of codes */
+    matrix_view first_map, second_map;       /* F32 [1, 256], of codes */
+    matrix_view block_starts, block_groups;  /* I64 [1, blocks + 1], U8 [1, blocks]; none when blocks is 0 */
+    int64_t steps;                           /* applied so far */
 };
 
 balora_status optimizer_create(balora_optimizer **out, balora_adapter *adapter,

@@ -190,5 +190,5 @@ void trainer_describe(const balora_trainer *trainer, balora_trainer_information 
     out->head_bytes = trainer->pass.head_bytes;
     out->weight_bytes = trainer->adapter->model->weights.arena.bytes;
     out->adapter_bytes = adapter.device_bytes;
-    out->optimizer_bytes = trainer->optimizer->moments.bytes;
+    out->optimizer_bytes = trainer->optimizer->arena.bytes;
 }

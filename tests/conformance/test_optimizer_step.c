@@ -22,7 +22,7 @@ typedef struct step_bench {
     const step_case *spec;
     optimizer_update update;
     int64_t blocks;
-    double *starts, *members;      /* [blocks + 1], [blocks] */
+    double *starts, *members;                   /* [blocks + 1], [blocks] */
     double first_map[CODES], second_map[CODES]; /* as F32 holds them */
     operand *parameter, *gradient, *first, *second, *first_scales, *second_scales;
     double *want, *want_first, *want_second, *magnitude, *first_magnitude;
@@ -128,8 +128,7 @@ static void step_begin(step_bench *s, bench *b, const step_case *spec) {
         s->update.second_moment = s->second->view;
     s->update.scale = operand_of(b, "scale", BALORA_F32, 1, 1, &spec->clip)->view;
     if (spec->cut)
-        s->update.block_starts =
-            operand_of(b, "block_starts", BALORA_I64, 1, s->blocks + 1, s->starts)->view;
+        s->update.block_starts = operand_of(b, "block_starts", BALORA_I64, 1, s->blocks + 1, s->starts)->view;
     if (spec->groups > 1)
         s->update.block_groups = operand_of(b, "block_groups", BALORA_U8, 1, s->blocks, s->members)->view;
     s->want = case_array(b, spec->count);
@@ -200,8 +199,8 @@ static void expect_code(bench *b, const char *what, const double *map, double co
         least = fmin(least, fabs(map[i] - wanted));
     double found = fabs(map[(int)code] - wanted);
     if (!(found <= least + slack))
-        bench_report(b, "%s %.9g of %.9g has code %g, %.3g away; the nearest is %.3g away", what, x, scale, code,
-                     found, least);
+        bench_report(b, "%s %.9g of %.9g has code %g, %.3g away; the nearest is %.3g away", what, x, scale,
+                     code, found, least);
 }
 
 static void expect_codes(step_bench *s) {
@@ -241,9 +240,9 @@ static void expect_untouched(step_bench *s) {
 
 static void run_case(bench *b, const step_case *spec) {
     step_bench s;
-    case_begin(b, SLOT_optimizer_step, "kind %d, %lld numbers, %s, %d groups, scale %g, from step %lld", spec->kind,
-               (long long)spec->count, spec->cut ? "cut at random" : "whole", spec->groups, spec->clip,
-               (long long)spec->first_step);
+    case_begin(b, SLOT_optimizer_step, "kind %d, %lld numbers, %s, %d groups, scale %g, from step %lld",
+               spec->kind, (long long)spec->count, spec->cut ? "cut at random" : "whole", spec->groups,
+               spec->clip, (long long)spec->first_step);
     step_begin(&s, b, spec);
     for (int step = 0; step < STEPS; step++, s.update.step++) {
         for (int64_t i = 0; i < spec->count; i++) /* some have no gradient */
