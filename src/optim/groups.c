@@ -7,10 +7,11 @@
 #include "base/status.h"
 
 static balora_status wrong_rule(const char *rule, size_t length) {
-    return status_fail(BALORA_ERROR_ARGUMENT,
-                       "parameter_groups: \"%.*s\" is no group; expected PATTERN=FACTOR or PATTERN=FACTOR:DECAY with a "
-                       "part of a tensor's name and numbers of at least 0, as in lora_A=0.5,bias=1:0",
-                       (int)(length < 80 ? length : 80), rule);
+    return status_fail(
+        BALORA_ERROR_ARGUMENT,
+        "parameter_groups: \"%.*s\" is no group; expected PATTERN=FACTOR or PATTERN=FACTOR:DECAY with a "
+        "part of a tensor's name and numbers of at least 0, as in lora_A=0.5,bias=1:0",
+        (int)(length < 80 ? length : 80), rule);
 }
 
 /* A number of at least 0 from a part of a text. */

@@ -48,10 +48,9 @@ static balora_status upload_map(const balora_optimizer *self, matrix_view view, 
 /* Zeros everywhere: with scales of 0 any code stands for 0. */
 static balora_status fill(const balora_optimizer *self, const block_table *table) {
     const backend_ops *ops = self->device->ops;
-    optimizer_array arrays[OPTIMIZER_STATE_LIMIT];
-    int32_t count = optimizer_state(self, arrays);
-    for (int32_t i = 0; i < count; i++)
-        STATUS_TRY(ops->fill_zero(self->queue, arrays[i].view));
+    matrix_view all =
+        view_make(self->arena.buffer, 0, BALORA_F32, 1, self->arena.bytes / (int64_t)sizeof(float));
+    STATUS_TRY(ops->fill_zero(self->queue, all));
     if (self->blocks > 0) {
         STATUS_TRY(upload(self, self->block_starts, table->starts));
         STATUS_TRY(upload(self, self->block_groups, table->groups));

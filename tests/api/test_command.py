@@ -185,6 +185,27 @@ def terms_follow_the_method(folder):
     report.check_equal(line["lambda_svd"], 0.1, "lambda_svd asked for by name")
 
 
+def optimizers(folder):
+    """Each keeps what it says it does, and all learn; B alone learns faster where it is told to."""
+    memory, losses = {}, {}
+    for name, words in {"adamw": (), "lion": ("--learning-rate", "3e-4"), "adamw-8bit": (),
+                        "lora+": ("--lora-plus-ratio", 4), "groups": ("--parameter-groups", "lora_B=4")}.items():
+        kind = name if name in ("adamw", "lion", "adamw-8bit") else "adamw"
+        said = train(folder / f"optimizer-{name}", "--optimizer", kind, "--max-steps", 8, "--learning-rate", "1e-3",
+                     "--lr-schedule", "constant", "--method", "pissa", *words, contains="optimizer")
+        memory[name] = [word for word in said.split(",") if word.strip().startswith("optimizer")][0].split()[1:3]
+        losses[name] = [line["loss"] for line in read_metrics(folder / f"optimizer-{name}")]
+        report.check(losses[name][-1] < losses[name][0] - 0.01, f"{name} does not learn: {losses[name]}")
+    kib = {name: float(size) * {"KiB": 1, "MiB": 1024}[unit] for name, (size, unit) in memory.items()}
+    report.check(abs(kib["lion"] / kib["adamw"] - 0.5) < 0.01, f"lion takes {memory}")
+    report.check(0.25 < (kib["adamw-8bit"] - 2) / kib["adamw"] < 0.28,  # two maps of 1 KiB
+                 f"adamw-8bit takes {memory}")
+    report.check_equal(losses["lora+"], losses["groups"], "a ratio is a factor of lora_B")
+    report.check(losses["lora+"][2] != losses["adamw"][2], "the ratio changes nothing")
+    balora("train", "--model", MODEL, "--data", DATA, "--out", folder / "wrong-group", "--parameter-groups", "bias",
+           code=FAILED, contains='"bias" is no group')
+
+
 def order_of_the_file(folder):
     """Without shuffling the tokens of a step are those of its sequences in file order, wrapping round."""
     header, body = read_safetensors(DATA)
@@ -333,9 +354,9 @@ def main():
     folders = pathlib.Path(tempfile.mkdtemp())
     os.chdir(folders)
     plain = [usage, unknown_words, wrong_values, not_yet, information]
-    with_folder = [devices_that_are_not, files_that_fail, training, terms_follow_the_method, order_of_the_file, same_again,
-                   configuration_file, evaluation, logits_are_the_oracles, adapters_travel, full_training,
-                   bar_on_a_terminal]
+    with_folder = [devices_that_are_not, files_that_fail, training, terms_follow_the_method, optimizers, order_of_the_file,
+                   same_again, configuration_file, evaluation, logits_are_the_oracles, adapters_travel,
+                   full_training, bar_on_a_terminal]
     for function in plain:
         result.case(function.__name__, function)
     for function in with_folder:
