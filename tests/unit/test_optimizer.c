@@ -43,9 +43,10 @@ static void the_first_group_that_matches_counts(void **state) {
 
 static void groups_that_are_none_are_refused(void **state) {
     (void)state;
-    static const char *const wrong[] = {"bias",       "=1",        "bias=",     "bias=x",          "bias=-1",
-                                        "bias=1:",    "bias=1:-1", "bias=1,",   "a=1,,b=1",        "bias=nan",
-                                        "bias=1e999", "bias=0x1",  "bias=1:2:3", "a=1,b=2,c=3,d==4", ","};
+    static const char *const wrong[] = {
+        "bias",       "=1",        "bias=",      "bias=x",           "bias=-1",
+        "bias=1:",    "bias=1:-1", "bias=1,",    "a=1,,b=1",         "bias=nan",
+        "bias=1e999", "bias=0x1",  "bias=1:2:3", "a=1,b=2,c=3,d==4", ","};
     balora_optimizer_options options = BALORA_OPTIMIZER_OPTIONS_INIT;
     group_set set;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -251,7 +252,8 @@ static void check_steps(workshop *shop, int32_t method, int32_t kind) {
 static void every_kind_steps_by_groups(void **state) {
     workshop *self = *state;
     open_fixture(self, "llama-biases/model");
-    static const int32_t kinds[] = {BALORA_OPTIMIZER_ADAMW, BALORA_OPTIMIZER_LION, BALORA_OPTIMIZER_ADAMW_8BIT};
+    static const int32_t kinds[] = {BALORA_OPTIMIZER_ADAMW, BALORA_OPTIMIZER_LION,
+                                    BALORA_OPTIMIZER_ADAMW_8BIT};
     for (int i = 0; i < 3; i++) {
         check_steps(self, BALORA_METHOD_BA_LORA, kinds[i]);
         check_steps(self, BALORA_METHOD_FULL, kinds[i]);
@@ -274,7 +276,8 @@ static void check_state(workshop *shop, int32_t kind, const char *names, double 
     assert_string_equal(found, names);
     assert_in_range(bytes, (int64_t)(bytes_a_number * (double)self.count),
                     (int64_t)((bytes_a_number + 0.1) * (double)self.count));
-    assert_in_range(self.optimizer->arena.bytes, bytes, (int64_t)((bytes_a_number + 0.2) * (double)self.count) + 4096);
+    assert_in_range(self.optimizer->arena.bytes, bytes,
+                    (int64_t)((bytes_a_number + 0.2) * (double)self.count) + 4096);
     trial_close(&self);
 }
 
@@ -283,7 +286,8 @@ static void state_is_as_large_as_is_told(void **state) {
     open_fixture(self, "llama/model");
     check_state(self, BALORA_OPTIMIZER_ADAMW, "first_moment second_moment ", 8);
     check_state(self, BALORA_OPTIMIZER_LION, "first_moment ", 4);
-    check_state(self, BALORA_OPTIMIZER_ADAMW_8BIT, "first_moment second_moment first_scales second_scales ", 2);
+    check_state(self, BALORA_OPTIMIZER_ADAMW_8BIT, "first_moment second_moment first_scales second_scales ",
+                2);
 }
 
 /* What a checkpoint does: the arrays into a new optimizer, which then steps to the same bits. */
