@@ -27,12 +27,38 @@ balora_status cuda_buffer_allocate(backend_buffer **out, backend_device *device,
     return BALORA_OK;
 }
 
+/* Memory of the host's that a kernel would fault on is found here, where it can still be told. */
+static balora_status check_place(const backend_device *device, const void *memory) {
+    cudaPointerAttributes attributes;
+    CUDA_TRY(cuda_check(device, "buffer_wrap", cudaPointerGetAttributes(&attributes, memory)));
+    bool reachable = attributes.type == cudaMemoryTypeManaged ||
+                     (attributes.type == cudaMemoryTypeDevice && attributes.device == device->index);
+    if (!reachable)
+        return cuda_fail(BALORA_ERROR_ARGUMENT, BALORA_ORIGIN_BALORA, 0,
+                         "memory at %p is not of cuda device %d: the runtime calls it type %d of device %d",
+                         memory, device->index, (int)attributes.type, attributes.device);
+    return BALORA_OK;
+}
+
+balora_status cuda_buffer_wrap(backend_buffer **out, backend_device *device, void *memory, int64_t bytes) {
+    *out = nullptr;
+    if (bytes < 0 || (memory == nullptr && bytes > 0))
+        return CUDA_INTERNAL("cuda buffer_wrap: %lld bytes at %p", (long long)bytes, memory);
+    CUDA_TRY(cuda_check(device, "cudaSetDevice", cudaSetDevice(device->index)));
+    if (bytes > 0)
+        CUDA_TRY(check_place(device, memory));
+    CUDA_TRY(cuda_host->allocate(device->memory, out, 1, sizeof **out, "a buffer of a cuda device"));
+    **out = {static_cast<unsigned char *>(memory), bytes, true};
+    return BALORA_OK;
+}
+
 void cuda_buffer_free(backend_device *device, backend_buffer *buffer) {
     if (buffer == nullptr)
         return;
     cudaSetDevice(device->index);
     cudaDeviceSynchronize(); /* no queue works with it any more */
-    device_give(device, device->stream, buffer->data, buffer->bytes);
+    if (!buffer->wrapped)
+        device_give(device, device->stream, buffer->data, buffer->bytes);
     cuda_host->release(device->memory, buffer);
 }
 

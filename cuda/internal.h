@@ -74,6 +74,7 @@ struct backend_queue {
 struct backend_buffer {
     unsigned char *data;
     int64_t bytes;
+    bool wrapped = false; /* the memory is somebody else's */
 };
 
 struct backend_event {

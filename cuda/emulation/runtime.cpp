@@ -247,6 +247,21 @@ cudaError_t cudaMallocHost(void **out, std::size_t bytes) {
     *out = take(bytes, &error);
     return answer(error);
 }
+/* Memory taken here is the device's, whichever call took it; all other is unknown to the runtime. */
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *out, const void *memory) {
+    cudaError_t error = planned_failure();
+    if (error != cudaSuccess)
+        return answer(error);
+    *out = {};
+    std::lock_guard<std::mutex> lock(blocks_mutex);
+    const unsigned char *place = static_cast<const unsigned char *>(memory);
+    for (const auto &[start, bytes] : blocks)
+        if (place >= start && place < static_cast<const unsigned char *>(start) + bytes) {
+            out->type = cudaMemoryTypeDevice;
+            out->devicePointer = const_cast<void *>(memory);
+        }
+    return cudaSuccess;
+}
 cudaError_t cudaFreeHost(void *memory) {
     return answer(give_back(memory));
 }

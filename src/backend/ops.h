@@ -122,9 +122,9 @@ enum {
  * with respect to the student's logits (method: consistency and diversity of BA-LoRA, generation).
  */
 typedef struct loss_head_rows {
-    matrix_view logits;  /* F32 [rows, vocabulary]; with `gradient` overwritten */
-    matrix_view teacher; /* F32 [rows, vocabulary]; NULL buffer: no consistency term. May be overwritten. */
-    matrix_view targets; /* I32 [1, rows]: token to predict, or -1 */
+    matrix_view logits;      /* F32 [rows, vocabulary]; not written unless the gradient goes there */
+    matrix_view teacher;     /* F32 [rows, vocabulary]; NULL buffer: no consistency term. Not written. */
+    matrix_view targets;     /* I32 [1, rows]: token to predict, or -1 */
     matrix_view regularized; /* I32 [1, rows]: 1 where the regularizers act, else 0 */
     matrix_view terms;       /* F64 [rows, LOSS_COLUMNS], overwritten */
     float task_weight, consistency_weight, diversity_weight;
@@ -465,6 +465,13 @@ typedef struct backend_ops {
 
     /* adamw and its like over blocks of one flat array, with rates by group. */
     balora_status (*optimizer_step)(backend_queue *queue, const optimizer_update *args);
+
+    /* --- memory --- */
+
+    /* A buffer over memory of somebody else that the device reads and writes, for as long as it is used; buffer_free
+     * leaves that memory alone, and memory_usage does not count it. ARGUMENT: the memory is not the device's, where
+     * that can be told. Queues do not wait for work on it that others have enqueued. */
+    balora_status (*buffer_wrap)(backend_buffer **out, backend_device *device, void *memory, int64_t bytes);
 } backend_ops;
 
 #endif

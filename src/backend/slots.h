@@ -78,7 +78,8 @@
     REQUIRED(row_norms)                                                                                      \
     REQUIRED(divide)                                                                                         \
     REQUIRED(dropout)                                                                                        \
-    REQUIRED(optimizer_step)
+    REQUIRED(optimizer_step)                                                                                 \
+    REQUIRED(buffer_wrap)
 
 /* What a table begins with. */
 #define BACKEND_HEADER(backend_name)                                                                         \

@@ -125,7 +125,8 @@ static void multiply_part(const product *p, int64_t row, int64_t rows, int64_t c
     int64_t inner_step = is_half(p->a) || is_half(p->b) ? PANEL_DEPTH : arith_max(1, p->inner);
     float *left_panel = scratch + p->kernels->multiply_scratch();
     float *right_panel = left_panel + panel_floats(p->a, rows, p->inner);
-    backend_buffer left = {(unsigned char *)left_panel, 0}, right = {(unsigned char *)right_panel, 0};
+    backend_buffer left = {(unsigned char *)left_panel, 0, true},
+                   right = {(unsigned char *)right_panel, 0, true};
     for (int64_t i = 0; i < rows; i += row_step) {
         int64_t height = arith_min(row_step, rows - i);
         for (int64_t j = 0; j < columns; j += column_step) {
@@ -253,7 +254,7 @@ static void mirror_rows(int64_t begin, int64_t end, int thread, void *user) {
 static balora_status gram_floats(backend_queue *queue, int transpose, matrix_view a, matrix_view c,
                                  int64_t inner) {
     int64_t n = c.rows, panel = is_half(a) ? PANEL_DEPTH : arith_max(1, inner);
-    backend_buffer scratch = {NULL, 0};
+    backend_buffer scratch = {NULL, 0, true};
     STATUS_TRY(
         scratch_reserve(queue, is_half(a) ? PANEL_DEPTH * n * (int64_t)sizeof(float) : 0, &scratch.data));
     for (int64_t first = 0; first == 0 || first < inner; first += panel) {

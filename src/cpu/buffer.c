@@ -19,10 +19,21 @@ balora_status cpu_buffer_allocate(backend_buffer **out, backend_device *device, 
     return BALORA_OK;
 }
 
+balora_status cpu_buffer_wrap(backend_buffer **out, backend_device *device, void *memory, int64_t bytes) {
+    *out = NULL;
+    if (bytes < 0 || (memory == NULL && bytes > 0))
+        return status_fail(BALORA_ERROR_INTERNAL, "cpu buffer_wrap: %lld bytes at %p", (long long)bytes,
+                           memory);
+    STATUS_TRY(memory_zeroed(device->memory, out, 1, sizeof **out, "a cpu buffer"));
+    **out = (backend_buffer){memory, bytes, true};
+    return BALORA_OK;
+}
+
 void cpu_buffer_free(backend_device *device, backend_buffer *buffer) {
     if (buffer == NULL)
         return;
-    device_give(device, buffer->data, buffer->bytes);
+    if (!buffer->wrapped)
+        device_give(device, buffer->data, buffer->bytes);
     memory_free(device->memory, buffer);
 }
 

@@ -27,6 +27,7 @@ struct backend_queue {
 struct backend_buffer {
     unsigned char *data;
     int64_t bytes;
+    bool wrapped; /* the memory is somebody else's */
 };
 
 /* --- operands --- */

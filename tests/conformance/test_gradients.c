@@ -277,7 +277,6 @@ static void run_loss(bench *b, const differentiable *self, const double *point, 
     operand *target = operand_of(b, "targets", BALORA_I32, 1, p->rows, targets);
     operand *acts = operand_of(b, "regularized", BALORA_I32, 1, p->rows, regularized);
     operand *out = operand_filled(b, "terms", BALORA_F64, p->rows, LOSS_COLUMNS, (double)NAN);
-    operand_may_change(teacher);
     loss_head_rows arguments = {.logits = logits->view,
                                 .teacher = teacher->view,
                                 .targets = target->view,

@@ -80,6 +80,48 @@ void test_memory_transfers(bench *b) {
     case_end(b);
 }
 
+/* A buffer over a part of another one's memory, as a host's tensor is one: both backends keep the address first. */
+void test_memory_wrapped(bench *b) {
+    enum { BYTES = 1024, FIRST = 192, PART = 516 };
+    unsigned char host[BYTES], got[BYTES];
+    backend_buffer *owner = NULL, *part = NULL, *empty = NULL;
+    unsigned char *memory;
+    backend_memory before, after;
+    case_begin(b, SLOT_buffer_wrap, "%d bytes at byte %d of a buffer", PART, FIRST);
+    CALL_OK(b, buffer_allocate, &owner, b->device, BYTES);
+    memcpy(&memory, owner, sizeof memory);
+    CALL_OK(b, memory_usage, b->device, &before);
+    CALL_OK(b, buffer_wrap, &part, b->device, memory + FIRST, PART);
+    CALL_OK(b, memory_usage, b->device, &after);
+    if (after.current != before.current)
+        bench_report(b, "memory of somebody else is counted");
+    for (int64_t i = 0; i < BYTES; i++)
+        host[i] = (unsigned char)random_bits(1, 9, (uint64_t)i);
+    CALL_OK(b, upload, b->queue, owner, 0, host, BYTES);
+    matrix_view row = {part, 4, 1, (PART - 4) / 4, (PART - 4) / 4, BALORA_F32, 0};
+    CALL_OK(b, fill_zero, b->queue, row);
+    memset(host + FIRST + 4, 0, PART - 4);
+    CALL_OK(b, download, b->queue, got, part, 0, PART);
+    CALL_OK(b, synchronize, b->queue);
+    if (memcmp(got, host + FIRST, PART) != 0)
+        bench_report(b, "the wrapped buffer does not hold what its memory does");
+    row.cols++;
+    if (CALL(b, fill_zero, b->queue, row) != BALORA_ERROR_INTERNAL)
+        bench_report(b, "a view beyond the wrapped bytes was accepted");
+    CALL_VOID(b, buffer_free, b->device, part);
+    CALL_OK(b, download, b->queue, got, owner, 0, BYTES);
+    CALL_OK(b, synchronize, b->queue);
+    if (memcmp(got, host, BYTES) != 0)
+        bench_report(b, "the memory under a freed wrapped buffer has changed");
+    CALL_VOID(b, buffer_free, b->device, owner);
+    case_begin(b, SLOT_buffer_wrap, "nothing");
+    CALL_OK(b, buffer_wrap, &empty, b->device, NULL, 0);
+    CALL_VOID(b, buffer_free, b->device, empty);
+    if (CALL(b, buffer_wrap, &empty, b->device, NULL, 4) != BALORA_ERROR_INTERNAL || empty != NULL)
+        bench_report(b, "4 bytes at NULL were wrapped");
+    case_end(b);
+}
+
 /* An allocator that refuses one call, and everything after it. */
 typedef struct stingy {
     int64_t calls, refused_from;

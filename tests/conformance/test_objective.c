@@ -53,10 +53,6 @@ static void loss_begin(bench *b, const loss_case *c, const char *remark, loss_op
                                     .top_k = c->top_k,
                                     .gradient = c->gradient,
                                     .gradient_out = c->out == 0 ? view_none() : o->slope->view};
-    if (c->out != 0 && c->gradient)
-        operand_may_change(o->logits);
-    if (c->teacher)
-        operand_may_change(o->teacher);
 }
 
 static void reference_row(const loss_operands *o, int64_t row, double *terms, double *gradient,
@@ -168,7 +164,7 @@ void test_objective_loss_head(bench *b) {
     loss_run(b, &(loss_case){130, 33, 20, 1.0, 0.1, 0.1, 2.0, 1.0, true, true, 0});
 }
 
-/* The gradient beside the logits: those may be left as anything, and without a gradient neither is touched. */
+/* The gradient beside the logits: those stay as they are, and without a gradient neither is touched. */
 void test_objective_loss_head_gradient_out(bench *b) {
     static const int64_t vocabularies[] = {1, 17, 64, 100, 1000, 4099};
     static const int64_t top_ks[] = {0, 20, 300};
@@ -323,7 +319,6 @@ void test_objective_loss_head_rows(bench *b) {
         operand *alone = operand_of(b, "logits alone", BALORA_F32, c.rows, c.vocabulary, o.logits->value);
         operand *teacher = operand_of(b, "teacher alone", BALORA_F32, c.rows, c.vocabulary, o.teacher->value);
         operand *terms = operand_filled(b, "terms alone", BALORA_F64, c.rows, LOSS_COLUMNS, (double)NAN);
-        operand_may_change(teacher);
         CALL_OK(b, loss_head, b->queue, &o.arguments);
         for (int64_t i = 0; i < c.rows; i++) {
             loss_head_rows one = o.arguments;

@@ -9,6 +9,7 @@
     X(memory_device)                                                                                         \
     X(memory_transfers)                                                                                      \
     X(memory_refused_allocations)                                                                            \
+    X(memory_wrapped)                                                                                        \
     /* test_queue.c */                                                                                       \
     X(queue_events)                                                                                          \
     X(queue_event_wait)                                                                                      \
