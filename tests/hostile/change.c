@@ -38,7 +38,8 @@ static char *change_json(const char *text, size_t bytes, const char *key, const 
     return out;
 }
 
-static void write_header(scratch *self, const char *name, const char *header, const char *data, size_t data_bytes) {
+static void write_header(scratch *self, const char *name, const char *header, const char *data,
+                         size_t data_bytes) {
     size_t length = strlen(header);
     char *whole = malloc(8 + length + data_bytes);
     assert_non_null(whole);
@@ -106,7 +107,8 @@ static void change_content(scratch *self, const bad_input *row, char *whole, siz
         change_element(self, row, whole, bytes);
         break;
     case CUT:
-        put_file(self, row->file, whole, row->number < 0 ? bytes - (size_t)-row->number : (size_t)row->number);
+        put_file(self, row->file, whole,
+                 row->number < 0 ? bytes - (size_t)-row->number : (size_t)row->number);
         break;
     case LENGTH:
         for (int i = 0; i < 8; i++)

@@ -10,7 +10,7 @@ enum { HIDDEN = 4, INNER = 6, VOCABULARY = 100 };
 
 static const float numbers[VOCABULARY * HIDDEN] = {[0] = 0.5f, [1] = -0.25f, [7] = 1, [20] = 0.125f};
 
-#define LAYER "model.layers.0."
+#define LAYER                  "model.layers.0."
 #define FACTOR(module, letter) "base_model.model.model.layers.0." module ".lora_" letter ".weight"
 
 static const safetensors_tensor model_tensors[] = {
@@ -88,8 +88,8 @@ static void write_index(scratch *self) {
     char text[4096];
     size_t used = (size_t)snprintf(text, sizeof text, "{\"metadata\": {}, \"weight_map\": {");
     for (int i = 0; i < MODEL_TENSORS; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s\"%s\": \"%s.safetensors\"", i > 0 ? ", " : "",
-                                 model_tensors[i].name, i < FIRST_SHARD ? "a" : "b");
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s\"%s\": \"%s.safetensors\"",
+                                 i > 0 ? ", " : "", model_tensors[i].name, i < FIRST_SHARD ? "a" : "b");
     snprintf(text + used, sizeof text - used, "}}");
     scratch_text(self, "shards/model.safetensors.index.json", text);
 }

@@ -62,13 +62,20 @@ typedef struct bad_input {
     const char *parts[3]; /* what the message must say: file and key, as far as there is one */
 } bad_input;
 
+#define BAD(name, call, change, file, key, value, number, status, ...)                                       \
+    {                                                                                                        \
+        name, call, change, file, key, value, number, status, {                                              \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+
 typedef struct bad_inputs {
     const bad_input *rows;
     size_t count;
 } bad_inputs;
 
-extern const bad_inputs safetensors_inputs, index_inputs, config_inputs, tokenizer_inputs, row_inputs, token_inputs,
-    adapter_inputs, file_inputs;
+extern const bad_inputs safetensors_inputs, index_inputs, config_inputs, tokenizer_inputs, row_inputs,
+    token_inputs, adapter_inputs, file_inputs;
 
 /* Make the valid folder: a copy of FOLDER.base, which the first call makes and remove_base removes. */
 void valid_folder(scratch *self);

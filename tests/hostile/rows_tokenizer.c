@@ -4,25 +4,29 @@
 #define TOKENIZER "model/tokenizer.json"
 #define BESIDE    "model/tokenizer_config.json"
 
-#define SET_ROW(name, key, value, status, ...) {name, OPEN_TOKENIZER, SET, TOKENIZER, key, value, 0, status, {TOKENIZER, __VA_ARGS__}}
-#define WRONG(name, key, value, ...)           SET_ROW(name, key, value, BALORA_ERROR_FORMAT, __VA_ARGS__)
-#define OTHER(name, key, value, ...)           SET_ROW(name, key, value, BALORA_ERROR_UNSUPPORTED, __VA_ARGS__)
-#define TOKEN(id, text)                                                                                      \
-    "{\"id\":" id ",\"content\":\"" text "\",\"special\":true,\"single_word\":false,\"lstrip\":false,"       \
-    "\"rstrip\":false,\"normalized\":false}"
+#define SET_ROW(name, key, value, status, ...)                                                               \
+    BAD(name, OPEN_TOKENIZER, SET, TOKENIZER, key, value, 0, status, TOKENIZER, __VA_ARGS__)
+#define WRONG(name, key, value, ...) SET_ROW(name, key, value, BALORA_ERROR_FORMAT, __VA_ARGS__)
+#define OTHER(name, key, value, ...) SET_ROW(name, key, value, BALORA_ERROR_UNSUPPORTED, __VA_ARGS__)
 #define TEMPLATE(ids)                                                                                        \
     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"        \
     "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\","  \
     "\"ids\":" ids ",\"tokens\":[\"<s>\"]}}}"
 
 static const bad_input rows[] = {
-    {"an empty tokenizer", OPEN_TOKENIZER, TEXT, TOKENIZER, NULL, "", 0, BALORA_ERROR_FORMAT, {TOKENIZER, "not valid JSON"}},
-    {"a tokenizer that is a list", OPEN_TOKENIZER, TEXT, TOKENIZER, NULL, "[]", 0, BALORA_ERROR_FORMAT, {TOKENIZER, "found an array"}},
-    {"a tokenizer that was cut", OPEN_TOKENIZER, CUT, TOKENIZER, NULL, NULL, 600, BALORA_ERROR_FORMAT, {TOKENIZER, "line 1"}},
-    {"a tokenizer of 65 MB", OPEN_TOKENIZER, SIZE, TOKENIZER, NULL, NULL, 65 << 20, BALORA_ERROR_FORMAT, {TOKENIZER, "at most 67108864"}},
-    {"a tokenizer of brackets", OPEN_TOKENIZER, DEEP, TOKENIZER, NULL, "[", 1000000, BALORA_ERROR_FORMAT, {TOKENIZER, "deeper than 64"}},
-    {"no tokenizer", OPEN_TOKENIZER, DELETE, TOKENIZER, NULL, NULL, 0, BALORA_ERROR_NOT_FOUND, {TOKENIZER}},
-    {"a tokenizer without a model", OPEN_TOKENIZER, REMOVE, TOKENIZER, "model", NULL, 0, BALORA_ERROR_FORMAT, {TOKENIZER, "model"}},
+    BAD("an empty tokenizer", OPEN_TOKENIZER, TEXT, TOKENIZER, NULL, "", 0, BALORA_ERROR_FORMAT, TOKENIZER,
+        "not valid JSON"),
+    BAD("a tokenizer that is a list", OPEN_TOKENIZER, TEXT, TOKENIZER, NULL, "[]", 0, BALORA_ERROR_FORMAT,
+        TOKENIZER, "found an array"),
+    BAD("a tokenizer that was cut", OPEN_TOKENIZER, CUT, TOKENIZER, NULL, NULL, 600, BALORA_ERROR_FORMAT,
+        TOKENIZER, "line 1"),
+    BAD("a tokenizer of 65 MB", OPEN_TOKENIZER, SIZE, TOKENIZER, NULL, NULL, 65 << 20, BALORA_ERROR_FORMAT,
+        TOKENIZER, "at most 67108864"),
+    BAD("a tokenizer of brackets", OPEN_TOKENIZER, DEEP, TOKENIZER, NULL, "[", 1000000, BALORA_ERROR_FORMAT,
+        TOKENIZER, "deeper than 64"),
+    BAD("no tokenizer", OPEN_TOKENIZER, DELETE, TOKENIZER, NULL, NULL, 0, BALORA_ERROR_NOT_FOUND, TOKENIZER),
+    BAD("a tokenizer without a model", OPEN_TOKENIZER, REMOVE, TOKENIZER, "model", NULL, 0,
+        BALORA_ERROR_FORMAT, TOKENIZER, "model"),
     WRONG("a model that is a text", "model", "\"BPE\"", "model"),
     OTHER("a unigram model", "model/type", "\"Unigram\"", "model.type", "Unigram"),
     OTHER("a word-piece model", "model/type", "\"WordPiece\"", "model.type", "WordPiece"),
@@ -56,17 +60,25 @@ static const bad_input rows[] = {
     OTHER("a normalizer that nobody knows", "normalizer", "{\"type\": \"Rot13\"}", "normalizer", "Rot13"),
     WRONG("a normalizer without a type", "normalizer", "{}", "normalizer"),
     OTHER("no pre-tokenizer", "pre_tokenizer", "null", "pre_tokenizer"),
-    OTHER("a pre-tokenizer that nobody knows", "pre_tokenizer/type", "\"Telepathy\"", "pre_tokenizer", "Telepathy"),
+    OTHER("a pre-tokenizer that nobody knows", "pre_tokenizer/type", "\"Telepathy\"", "pre_tokenizer",
+          "Telepathy"),
     WRONG("a pre-tokenizer's type as a number", "pre_tokenizer/type", "5", "pre_tokenizer"),
     OTHER("a decoder that nobody knows", "decoder/type", "\"Echo\"", "decoder", "Echo"),
-    OTHER("a post-processor that nobody knows", "post_processor", "{\"type\": \"Echo\"}", "post_processor", "Echo"),
+    OTHER("a post-processor that nobody knows", "post_processor", "{\"type\": \"Echo\"}", "post_processor",
+          "Echo"),
     WRONG("a template without ids", "post_processor", TEMPLATE("null"), "post_processor", "<s>"),
-    WRONG("a template with a text for an id", "post_processor", TEMPLATE("[\"1\"]"), "post_processor", "ids[0]"),
-    WRONG("a template with an id that no token has", "post_processor", TEMPLATE("[99]"), "post_processor", "99"),
-    {"a broken file beside the tokenizer", OPEN_TOKENIZER, TEXT, BESIDE, NULL, "{\"eos_token\"", 0, BALORA_ERROR_FORMAT, {BESIDE, "line 1"}},
-    {"a file beside the tokenizer that is a list", OPEN_TOKENIZER, TEXT, BESIDE, NULL, "[]", 0, BALORA_ERROR_FORMAT, {BESIDE, "found an array"}},
-    {"a file beside the tokenizer that is a folder", OPEN_TOKENIZER, FOLDER, BESIDE, NULL, NULL, 0, BALORA_ERROR_IO, {BESIDE, "regular file"}},
-    {"a tokenizer of a larger model", OPEN_ROWS, SET, TOKENIZER, "added_tokens/0/id", "100", 0, BALORA_ERROR_MISMATCH, {"rows.jsonl:1", "token 100", "vocabulary has 100"}},
+    WRONG("a template with a text for an id", "post_processor", TEMPLATE("[\"1\"]"), "post_processor",
+          "ids[0]"),
+    WRONG("a template with an id that no token has", "post_processor", TEMPLATE("[99]"), "post_processor",
+          "99"),
+    BAD("a broken file beside the tokenizer", OPEN_TOKENIZER, TEXT, BESIDE, NULL, "{\"eos_token\"", 0,
+        BALORA_ERROR_FORMAT, BESIDE, "line 1"),
+    BAD("a file beside the tokenizer that is a list", OPEN_TOKENIZER, TEXT, BESIDE, NULL, "[]", 0,
+        BALORA_ERROR_FORMAT, BESIDE, "found an array"),
+    BAD("a file beside the tokenizer that is a folder", OPEN_TOKENIZER, FOLDER, BESIDE, NULL, NULL, 0,
+        BALORA_ERROR_IO, BESIDE, "regular file"),
+    BAD("a tokenizer of a larger model", OPEN_ROWS, SET, TOKENIZER, "added_tokens/0/id", "100", 0,
+        BALORA_ERROR_MISMATCH, "rows.jsonl:1", "token 100", "vocabulary has 100"),
 };
 
 const bad_inputs tokenizer_inputs = {rows, sizeof rows / sizeof *rows};

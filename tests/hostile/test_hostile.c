@@ -6,8 +6,9 @@
 
 #define SMALLEST_COUNT 150
 
-static const bad_inputs *const tables[] = {&safetensors_inputs, &index_inputs, &config_inputs, &tokenizer_inputs,
-                                           &row_inputs,         &token_inputs, &adapter_inputs, &file_inputs};
+static const bad_inputs *const tables[] = {&safetensors_inputs, &index_inputs, &config_inputs,
+                                           &tokenizer_inputs,   &row_inputs,   &token_inputs,
+                                           &adapter_inputs,     &file_inputs};
 
 #define TABLES (sizeof tables / sizeof *tables)
 
@@ -75,16 +76,17 @@ static void every_bad_input_is_refused(void **state) {
                 untried++;
     balora_context_free(context);
     remove_base(self);
-    print_message("%d bad inputs tried, %d with the right status and message (%d need another user than root)\n", tried,
-                  tried - failed, untried);
+    print_message(
+        "%d bad inputs tried, %d with the right status and message (%d need another user than root)\n", tried,
+        tried - failed, untried);
     assert_int_equal(failed, 0);
     assert_true(tried >= SMALLEST_COUNT);
 }
 
 static void the_folder_without_a_change_is_accepted(void **state) {
-    static const call_kind calls[] = {OPEN_MODEL,  OPEN_MODEL_F32, OPEN_SHARDS, OPEN_TOKENIZER, OPEN_ROWS,
-                                      OPEN_TOKENS, OPEN_ADAPTER,   TRAIN,       EVALUATE,       SAVE,
-                                      MERGE};
+    static const call_kind calls[] = {OPEN_MODEL, OPEN_MODEL_F32, OPEN_SHARDS,  OPEN_TOKENIZER,
+                                      OPEN_ROWS,  OPEN_TOKENS,    OPEN_ADAPTER, TRAIN,
+                                      EVALUATE,   SAVE,           MERGE};
     scratch *self = *state;
     balora_context *context = make_context();
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
