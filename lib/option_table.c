@@ -150,6 +150,22 @@ static const option_field train_fields[] = {
     CHOICE(balora_train_options, loss_reduction, "global|mean_of_means", loss_reduction_values, "global",
            "how terms are averaged over the micro-batches of a step"),
     INTEGER(balora_train_options, logit_chunk, 0, COUNT_LIMIT, "0", "rows of logits held at once; 0: chosen"),
+    INTEGER(balora_train_options, max_skipped_steps, 0, COUNT_LIMIT, "10",
+            "end after so many steps in a row without a finite gradient; 0: 10"),
+};
+
+static const balora_run_options run_defaults = BALORA_RUN_OPTIONS_INIT;
+static const option_field run_fields[] = {
+    FLAG(balora_run_options, resume, "false", "go on from the newest good checkpoint, if there is one"),
+    INTEGER(balora_run_options, save_steps, 0, 1e12, "500",
+            "a checkpoint every so many steps; 0: only when stopped"),
+    INTEGER(balora_run_options, keep, 2, COUNT_LIMIT, "2", "newest checkpoints that stay, beside the best"),
+    INTEGER(balora_run_options, eval_steps, 0, 1e12, "0",
+            "evaluate every so many steps and at the end; 0: at the end"),
+    INTEGER(balora_run_options, patience, 0, COUNT_LIMIT, "0",
+            "stop after so many evaluations without a lower loss; 0: never"),
+    FLAG(balora_run_options, load_best, "false", "end with the adapter of the lowest evaluation loss"),
+    TEXT(balora_run_options, checkpoint_folder, "", "folder of the checkpoints; empty: OUT/checkpoints"),
 };
 
 #define TABLE(number, prefix, reserved)                                                                      \
@@ -166,6 +182,7 @@ static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, offsetof(balora_optimizer_options, reserved)),
     TABLE(BALORA_OPTIONS_DATA, data, 0),
     TABLE(BALORA_OPTIONS_TRAIN, train, offsetof(balora_train_options, reserved)),
+    TABLE(BALORA_OPTIONS_RUN, run, 0),
 };
 
 const option_table *option_table_find(int32_t options) {

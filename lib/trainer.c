@@ -28,6 +28,9 @@ balora_status balora_trainer_step(balora_trainer *trainer, balora_step_metrics *
     if (metrics != NULL)
         STATUS_TRY(options_check_size(metrics, "balora_step_metrics"));
     balora_step_metrics complete = BALORA_STEP_METRICS_INIT;
+    if (trainer->run_options != NULL)
+        return status_fail(BALORA_ERROR_STATE,
+                           "balora_trainer_step: the trainer is inside balora_trainer_run");
     facade_call call;
     STATUS_TRY(facade_enter(&call, trainer->adapter->model->context));
     balora_status status = facade_leave(&call, trainer_step(trainer, &complete));

@@ -26,6 +26,7 @@ static const struct {
 } groups[] = {
     {0, "files"},
     {BALORA_OPTIONS_TRAIN, "run"},
+    {BALORA_OPTIONS_RUN, "surviving"},
     {BALORA_OPTIONS_DATA, "data"},
     {BALORA_OPTIONS_ADAPTER, "adapter"},
     {BALORA_OPTIONS_REGULARIZER, "regularize"},
@@ -36,9 +37,22 @@ static const struct {
 
 /* What few runs change: told by --help=all only, so that --help fits a screen. */
 static const char *const rare[] = {
-    "adaptive_maximum", "adaptive_minimum",   "beta1",       "beta2",     "device_graph",
-    "focus_ramp_ratio", "focus_warmup_ratio", "lion_beta2",  "log_level", "logit_chunk",
-    "loss_reduction",   "parameter_groups",   "plugin_path", "task",
+    "adaptive_maximum",
+    "adaptive_minimum",
+    "beta1",
+    "beta2",
+    "checkpoint_folder",
+    "device_graph",
+    "focus_ramp_ratio",
+    "focus_warmup_ratio",
+    "lion_beta2",
+    "log_level",
+    "logit_chunk",
+    "loss_reduction",
+    "max_skipped_steps",
+    "parameter_groups",
+    "plugin_path",
+    "task",
 };
 
 static int is_rare(const char *key) {

@@ -32,9 +32,8 @@ static const own_option own_options[] = {
                 adapter_path, "PEFT adapter folder to start from, evaluate or merge"),
     TEXT_OPTION(COMMAND_TRAIN, 0, "task", "nlg", task,
                 "generation; understanding (nlu) is not supported yet"),
-    TEXT_OPTION(COMMAND_TRAIN, 0, "eval_data", "FILE", eval_data_path, "evaluate on this data at the end"),
-    {COMMAND_TRAIN, 0, "eval_steps", "N", BALORA_OPTION_INTEGER, offsetof(command_settings, eval_steps),
-     "and every so many steps; 0: at the end only"},
+    TEXT_OPTION(COMMAND_TRAIN, 0, "eval_data", "FILE", eval_data_path,
+                "evaluate on this data, at the end and every eval_steps"),
     TEXT_OPTION(COMMAND_EVAL, 0, "logits", "FILE", logits_path, "write all logits to FILE.safetensors"),
     {COMMAND_EVAL | COMMAND_INFO, 0, "json", NULL, BALORA_OPTION_FLAG, offsetof(command_settings, json),
      "print one JSON object"},
@@ -48,6 +47,7 @@ static const struct {
     int commands;
 } library_groups[] = {
     {BALORA_OPTIONS_TRAIN, COMMAND_TRAIN},
+    {BALORA_OPTIONS_RUN, COMMAND_TRAIN},
     {BALORA_OPTIONS_DATA, COMMAND_TRAIN | COMMAND_EVAL},
     {BALORA_OPTIONS_ADAPTER, COMMAND_TRAIN},
     {BALORA_OPTIONS_REGULARIZER, COMMAND_TRAIN},
@@ -55,9 +55,6 @@ static const struct {
     {BALORA_OPTIONS_MODEL, COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO},
     {BALORA_OPTIONS_CONTEXT, COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO},
 };
-
-/* Words of the contract that are to come. */
-static const char *const announced[] = {"resume", "save_steps", "keep"};
 
 void settings_init(command_settings *self) {
     *self = (command_settings){
@@ -68,6 +65,7 @@ void settings_init(command_settings *self) {
         .optimizer = BALORA_OPTIMIZER_OPTIONS_INIT,
         .data = BALORA_DATA_OPTIONS_INIT,
         .train = BALORA_TRAIN_OPTIONS_INIT,
+        .run = BALORA_RUN_OPTIONS_INIT,
     };
 }
 
@@ -91,6 +89,8 @@ static void *struct_of(command_settings *self, int32_t options) {
         return &self->optimizer;
     case BALORA_OPTIONS_DATA:
         return &self->data;
+    case BALORA_OPTIONS_RUN:
+        return &self->run;
     default:
         return &self->train;
     }
@@ -154,11 +154,8 @@ int options_given(option_list *list, const char *key) {
     return found != NULL && found->given;
 }
 
-/* An unknown word: to come, or the nearest known one. */
+/* An unknown word: the nearest known one. */
 static int fail_unknown(const option_list *list, const char *origin, const char *key) {
-    for (size_t i = 0; i < sizeof announced / sizeof announced[0]; i++)
-        if (same_key(key, announced[i]))
-            return tool_fail(EXIT_FAILED, "%s%s is not supported by this version yet", origin, key);
     nearest_word nearest;
     nearest_start(&nearest, strncmp(key, "no-", 3) == 0 ? key + 3 : key);
     for (size_t i = 0; i < list->count; i++)

@@ -18,8 +18,9 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-void progress_start(progress *self, int64_t total_steps) {
+void progress_start(progress *self, int64_t first_step, int64_t total_steps) {
     memset(self, 0, sizeof *self);
+    self->first_step = first_step;
     self->total_steps = total_steps;
     self->terminal = isatty(STDOUT_FILENO);
     self->last_time = now();
@@ -33,7 +34,8 @@ static int terminal_columns(void) {
 static void print_figures(const progress *self, char text[TEXT]) {
     char left[HUMAN_TEXT];
     double rate = self->seconds > 0 ? (double)self->tokens / self->seconds : 0;
-    double remaining = (double)(self->total_steps - self->steps) * self->seconds / (double)self->steps;
+    double remaining =
+        (double)(self->total_steps - self->steps) * self->seconds / (double)(self->steps - self->first_step);
     snprintf(text, TEXT, "loss %.4f  %.0f tokens/s  %s left", self->mean_loss, rate,
              human_duration(left, remaining));
 }
@@ -60,7 +62,8 @@ static void draw_bar(progress *self) {
 static void print_line(progress *self) {
     char figures[TEXT];
     int64_t mark = self->steps * MARKS / self->total_steps;
-    if (self->steps > 1 && mark == self->last_mark && now() - self->last_time < LINE_SECONDS)
+    if (self->steps > self->first_step + 1 && mark == self->last_mark &&
+        now() - self->last_time < LINE_SECONDS)
         return;
     print_figures(self, figures);
     printf("step %" PRId64 "/%" PRId64 "  %s\n", self->steps, self->total_steps, figures);
@@ -74,7 +77,8 @@ void progress_update(progress *self, const balora_step_metrics *metrics) {
     self->tokens += metrics->tokens;
     self->seconds += metrics->seconds;
     if (isfinite(metrics->loss))
-        self->mean_loss = self->steps == 1 ? metrics->loss : 0.9 * self->mean_loss + 0.1 * metrics->loss;
+        self->mean_loss =
+            self->steps == self->first_step + 1 ? metrics->loss : 0.9 * self->mean_loss + 0.1 * metrics->loss;
     if (self->terminal)
         draw_bar(self);
     else

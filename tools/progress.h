@@ -5,7 +5,7 @@
 #include <balora/balora.h>
 
 typedef struct progress {
-    int64_t total_steps;
+    int64_t first_step, total_steps; /* done before, and in all */
     int terminal;
     int64_t steps, tokens;
     double seconds;    /* inside steps */
@@ -15,7 +15,7 @@ typedef struct progress {
     int drawn;         /* the bar stands on the current line */
 } progress;
 
-void progress_start(progress *self, int64_t total_steps);
+void progress_start(progress *self, int64_t first_step, int64_t total_steps);
 void progress_update(progress *self, const balora_step_metrics *metrics);
 
 /* Clear the bar's line, before anything else is printed. */

@@ -124,7 +124,10 @@ int report_write(const char *metrics_path, const char *out_path, const char *mod
     json_t *lines = read_lines(metrics_path);
     if (lines == NULL)
         return EXIT_FAILED;
-    FILE *file = fopen(out_path, "w");
+    char *beside = tool_join(out_path, "new"); /* OUT_PATH.new below: the page appears whole */
+    if (beside != NULL)
+        beside[strlen(out_path)] = '.';
+    FILE *file = beside != NULL ? fopen(beside, "w") : NULL;
     int written = file != NULL;
     if (written) {
         write_head(file, lines, model, data);
@@ -133,7 +136,9 @@ int report_write(const char *metrics_path, const char *out_path, const char *mod
         fputs("</body></html>\n", file);
         written = ferror(file) == 0;
         written = fclose(file) == 0 && written;
+        written = written && rename(beside, out_path) == 0;
     }
+    free(beside);
     json_decref(lines);
     return written ? EXIT_DONE : tool_fail(EXIT_FAILED, "cannot write %s: %s", out_path, strerror(errno));
 }

@@ -16,10 +16,10 @@ typedef struct command_settings {
     balora_optimizer_options optimizer;
     balora_data_options data;
     balora_train_options train;
+    balora_run_options run;
 
     const char *model_path, *data_path, *adapter_path, *out_path, *config_path, *eval_data_path, *logits_path;
     const char *task;
-    int64_t eval_steps;
     int32_t json;
 
     char *texts[OPTIONS_LIMIT]; /* that came from a configuration file, owned */

@@ -17,6 +17,7 @@
 #include "balora/optimizer.h"
 #include "balora/options.h"
 #include "balora/regularizer.h"
+#include "balora/run.h"
 #include "balora/status.h"
 #include "balora/tensor.h"
 #include "balora/tokenizer.h"

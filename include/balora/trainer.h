@@ -35,12 +35,14 @@ typedef struct balora_train_options {
     balora_optimizer *optimizer; /* NULL: AdamW with its defaults */
     int32_t device_graph; /* 1: run each step as one graph where the device can; gains on small models */
     int32_t reserved;
+    int64_t
+        max_skipped_steps; /* so many steps in a row without a finite gradient end the run; 0: 10. Since 0.1. */
 } balora_train_options;
 
 #define BALORA_TRAIN_OPTIONS_INIT                                                                            \
     {                                                                                                        \
         sizeof(balora_train_options), 2e-5, 1.0, 0.03, 1.0, 0, 4, 1, 0, BALORA_LR_COSINE,                    \
-            BALORA_REDUCTION_GLOBAL, 1, 1, 0, NULL, NULL, 0, 0                                               \
+            BALORA_REDUCTION_GLOBAL, 1, 1, 0, NULL, NULL, 0, 0, 10                                           \
     }
 
 /*
@@ -76,8 +78,8 @@ typedef struct balora_step_metrics {
 
 /*
  * One optimizer step. BALORA_OK: done, `metrics` (may be NULL) is filled. BALORA_DONE: the run had ended
- * before. Errors: CANCELLED (nothing of this step was applied), NUMERIC (the gradient was not finite for ten
- * steps in a row), BACKEND, STATE. Since 0.1.
+ * before. Errors: CANCELLED (nothing of this step was applied), NUMERIC (the gradient was not finite for
+ * max_skipped_steps in a row; the message names the first number of it), BACKEND, STATE. Since 0.1.
  */
 BALORA_API balora_status balora_trainer_step(balora_trainer *trainer, balora_step_metrics *metrics);
 

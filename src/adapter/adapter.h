@@ -139,6 +139,20 @@ balora_status adapter_download(balora_adapter *adapter, matrix_view factor, floa
 /* And into it. */
 balora_status adapter_upload(balora_adapter *adapter, matrix_view factor, const float *host);
 
+/*
+ * Everything of an adapter that training changed or that its start drew, as arrays [1, n]: what a checkpoint keeps.
+ * Fills `out` and returns their number.
+ */
+#define ADAPTER_STATE_LIMIT 4
+int32_t adapter_state(const balora_adapter *adapter, named_view out[ADAPTER_STATE_LIMIT]);
+
+/* The name of an element of adapter_parameters: "model.layers.0.self_attn.q_proj.lora_A[3, 5]". */
+void adapter_locate(const balora_adapter *adapter, int64_t element, char *text, size_t capacity);
+
+/* The first element of a flat F32 array [1, n] that is infinite or NaN; -1: none is. Allocates nothing. */
+balora_status adapter_find_non_finite(const balora_adapter *adapter, backend_queue *queue, matrix_view flat,
+                                      int64_t *element);
+
 /* peft_read.c, peft_write.c */
 balora_status adapter_open(balora_adapter **out, balora_model *model, const char *folder);
 balora_status adapter_save(balora_adapter *adapter, const char *folder, const char *base_model);

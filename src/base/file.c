@@ -7,9 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/status.h"
 
-#define WRITE_BUFFER_BYTES ((uint64_t)1 << 20)
+#define BLOCK_BYTES ((uint64_t)1 << 20)
 
 static balora_status io_failure(const char *verb, const char *path) {
     int code = errno;
@@ -100,6 +101,25 @@ fail:
     return status;
 }
 
+balora_status file_checksum(allocator *memory, const char *path, uint64_t *bytes, uint32_t *checksum) {
+    file_reader reader;
+    unsigned char *block;
+    STATUS_TRY(memory_new(memory, &block, BLOCK_BYTES, 1, "a block of a file"));
+    balora_status status = file_open(&reader, memory, path);
+    uint32_t sum = 0;
+    for (uint64_t at = 0, piece; status == BALORA_OK && at < reader.bytes; at += piece) {
+        piece = reader.bytes - at < BLOCK_BYTES ? reader.bytes - at : BLOCK_BYTES;
+        status = file_read_at(&reader, at, block, piece);
+        if (status == BALORA_OK)
+            sum = checksum_add(sum, block, piece);
+    }
+    *bytes = status == BALORA_OK ? reader.bytes : 0;
+    *checksum = sum;
+    file_close(&reader);
+    memory_free(memory, block);
+    return status;
+}
+
 balora_status file_create(file_writer *out, allocator *memory, const char *path) {
     memset(out, 0, sizeof *out);
     out->descriptor = -1;
@@ -108,7 +128,7 @@ balora_status file_create(file_writer *out, allocator *memory, const char *path)
     size_t length = strlen(path) + 32;
     STATUS_GOTO(memory_string(memory, &out->path, path));
     STATUS_GOTO(memory_new(memory, &out->temporary_path, length, 1, "a temporary file's name"));
-    STATUS_GOTO(memory_new(memory, &out->buffer, WRITE_BUFFER_BYTES, 1, "a write buffer"));
+    STATUS_GOTO(memory_new(memory, &out->buffer, BLOCK_BYTES, 1, "a write buffer"));
     snprintf(out->temporary_path, length, "%s.tmp-%ld", path, (long)getpid());
     out->descriptor = open(out->temporary_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (out->descriptor < 0)
@@ -140,9 +160,11 @@ static balora_status flush(file_writer *writer) {
 }
 
 balora_status file_write(file_writer *writer, const void *data, uint64_t bytes) {
-    if (bytes > WRITE_BUFFER_BYTES - writer->buffered) {
+    writer->checksum = checksum_add(writer->checksum, data, bytes);
+    writer->written += bytes;
+    if (bytes > BLOCK_BYTES - writer->buffered) {
         STATUS_TRY(flush(writer));
-        if (bytes >= WRITE_BUFFER_BYTES)
+        if (bytes >= BLOCK_BYTES)
             return write_through(writer, data, bytes);
     }
     memcpy(writer->buffer + writer->buffered, data, bytes);

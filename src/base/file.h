@@ -25,6 +25,9 @@ balora_status file_read_at(const file_reader *reader, uint64_t offset, void *out
  * BALORA_ERROR_FORMAT. */
 balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, const char *path, uint64_t limit);
 
+/* Length and checksum (base/checksum.h) of a whole file. */
+balora_status file_checksum(allocator *memory, const char *path, uint64_t *bytes, uint32_t *checksum);
+
 /* A file under construction: written beside its place, then synced and renamed over it. */
 typedef struct file_writer {
     allocator *memory;
@@ -33,6 +36,8 @@ typedef struct file_writer {
     int descriptor;
     unsigned char *buffer;
     uint64_t buffered;
+    uint64_t written;  /* bytes so far */
+    uint32_t checksum; /* of them */
 } file_writer;
 
 balora_status file_create(file_writer *out, allocator *memory, const char *path);

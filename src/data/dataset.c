@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/checksum.h"
 #include "base/status.h"
 
 static balora_status check_offsets(const dataset *self, const char *origin, balora_status structure) {
@@ -137,4 +138,10 @@ void dataset_free(dataset *self) {
     memory_free(memory, self->offsets);
     memory_free(memory, self->counts);
     memset(self, 0, sizeof *self);
+}
+
+uint32_t dataset_fingerprint(const dataset *self) {
+    uint32_t sum = checksum_add(0, self->offsets, (uint64_t)(self->sequences + 1) * sizeof *self->offsets);
+    sum = checksum_add(sum, self->ids, (uint64_t)self->tokens * sizeof *self->ids);
+    return checksum_add(sum, self->labels, (uint64_t)self->tokens * sizeof *self->labels);
 }

@@ -45,6 +45,9 @@ balora_status dataset_from_tokens(dataset *out, allocator *memory, const int32_t
 
 void dataset_free(dataset *self); /* also on a zeroed value, and twice */
 
+/* A checksum of every token, label and border. */
+uint32_t dataset_fingerprint(const dataset *self);
+
 static inline int64_t dataset_length(const dataset *self, int64_t sequence) {
     return self->offsets[sequence + 1] - self->offsets[sequence];
 }

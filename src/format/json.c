@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/file.h"
 #include "base/status.h"
 
@@ -196,6 +197,16 @@ static char *dump_value(const json_t *value, size_t flags) {
         return text;
     free(text);
     return json_dumps(value, flags | JSON_REAL_PRECISION(17));
+}
+
+balora_status json_checksum(uint32_t *out, const json_t *value) {
+    char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    if (text == NULL)
+        return status_fail_native(BALORA_ERROR_MEMORY, BALORA_ORIGIN_JSON, 0,
+                                  "a JSON value cannot be summed up: out of memory");
+    *out = checksum_add(0, text, strlen(text));
+    free(text);
+    return BALORA_OK;
 }
 
 balora_status json_write_file(allocator *memory, const char *path, const json_t *value, bool sort_keys) {

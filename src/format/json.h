@@ -34,6 +34,9 @@ balora_status json_member_boolean(const json_t *object, const char *key, const c
 balora_status json_member_string(const json_t *object, const char *key, const char *origin, bool required,
                                  const char **out);
 
+/* A checksum of a value, whatever the layout and order of keys of the text that it came from. */
+balora_status json_checksum(uint32_t *out, const json_t *value);
+
 /* Write a value to a file, atomically: indent 2, sorted keys when asked, a line end at the end. */
 balora_status json_write_file(allocator *memory, const char *path, const json_t *value, bool sort_keys);
 

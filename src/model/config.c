@@ -226,6 +226,13 @@ static balora_status read_root(model_config *config, const json_t *root, const c
     return config_rope_read(config, family, root, origin);
 }
 
+/* What a computation may depend on: all but the writer's version and the place that it was read from. */
+static balora_status sum_up(model_config *config, json_t *root) {
+    json_object_del(root, "transformers_version");
+    json_object_del(root, "_name_or_path");
+    return json_checksum(&config->checksum, root);
+}
+
 balora_status model_config_read(model_config *out, allocator *memory, const char *folder) {
     memset(out, 0, sizeof *out);
     char *path;
@@ -234,6 +241,8 @@ balora_status model_config_read(model_config *out, allocator *memory, const char
     balora_status status = json_read_object(&root, memory, path, CONFIG_BYTES_LIMIT);
     if (status == BALORA_OK)
         status = read_root(out, root, path);
+    if (status == BALORA_OK)
+        status = sum_up(out, root);
     json_decref(root);
     memory_free(memory, path);
     return status;

@@ -47,6 +47,7 @@ typedef struct model_config {
     bool output_norms;      /* what attention and MLP give is normed before it joins the residual stream */
     bool two_ropes;         /* the local layers have rotary positions of their own */
     rope_config rope, local_rope;
+    uint32_t checksum; /* of everything that config.json says but who wrote it */
 } model_config;
 
 /* Read and check FOLDER/config.json. */

@@ -42,11 +42,8 @@ balora_status optimizer_apply(balora_optimizer *optimizer, backend_queue *queue,
                               matrix_view scale);
 void optimizer_count(balora_optimizer *optimizer);
 
-/* One array of an optimizer's state in device memory: contiguous, any dtype. Names are static. */
-typedef struct optimizer_array {
-    const char *name; /* "first_moment" */
-    matrix_view view;
-} optimizer_array;
+/* One array of an optimizer's state in device memory, such as "first_moment": contiguous, any dtype. */
+typedef named_view optimizer_array;
 
 #define OPTIMIZER_STATE_LIMIT 8
 
@@ -55,5 +52,8 @@ typedef struct optimizer_array {
  * keeps. Fills `out` and returns the number of arrays; it is the same for as long as the handle lives.
  */
 int32_t optimizer_state(const balora_optimizer *optimizer, optimizer_array out[OPTIMIZER_STATE_LIMIT]);
+
+/* A checksum of the groups' rates and of what is in which: other groups differ in it. */
+balora_status optimizer_fingerprint(uint32_t *out, const balora_optimizer *optimizer);
 
 #endif

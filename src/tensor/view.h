@@ -25,6 +25,12 @@ static inline int view_same(matrix_view a, matrix_view b) {
            a.ld == b.ld && a.dtype == b.dtype;
 }
 
+/* A matrix with a name, for whoever keeps or lists several. */
+typedef struct named_view {
+    const char *name; /* static */
+    matrix_view view;
+} named_view;
+
 /* Rows [first, first + count). */
 static inline matrix_view view_rows(matrix_view view, int64_t first, int64_t count) {
     view.offset += first * view.ld * dtype_size(view.dtype);

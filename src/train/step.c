@@ -1,5 +1,6 @@
 /* One optimizer step: micro-batches forward and backward, clipping, update, metrics. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -9,7 +10,7 @@
 #include "optim/schedule.h"
 #include "train/trainer.h"
 
-#define SKIPPED_STEPS_LIMIT 10
+#define SKIPPED_STEPS_DEFAULT 10 /* for a max_skipped_steps of 0 */
 
 /* Counts of the whole step, by which token terms are divided under the global reduction. */
 typedef struct step_counts {
@@ -234,6 +235,18 @@ static balora_status peak_memory(int64_t *out, const backend *device) {
     return BALORA_OK;
 }
 
+/* Which trained number's gradient is the first that is not finite. */
+static balora_status locate_gradient(const balora_trainer *trainer, char *text, size_t capacity) {
+    const balora_adapter *adapter = trainer->adapter;
+    int64_t element;
+    STATUS_TRY(adapter_find_non_finite(adapter, trainer->pass.queue, adapter_gradients(adapter), &element));
+    if (element >= 0)
+        adapter_locate(adapter, element, text, capacity);
+    else
+        snprintf(text, capacity, "none alone, their norm");
+    return BALORA_OK;
+}
+
 static balora_status judge(balora_trainer *trainer, double norm, balora_step_metrics *metrics) {
     metrics->skipped = !isfinite(norm);
     if (!metrics->skipped) {
@@ -241,18 +254,24 @@ static balora_status judge(balora_trainer *trainer, double norm, balora_step_met
         trainer->skipped_in_a_row = 0;
         return BALORA_OK;
     }
-    if (++trainer->skipped_in_a_row >= SKIPPED_STEPS_LIMIT)
+    char place[160];
+    int64_t limit = trainer->options.max_skipped_steps;
+    trainer->skipped++;
+    trainer->skipped_in_a_row++;
+    STATUS_TRY(locate_gradient(trainer, place, sizeof place));
+    if (trainer->skipped_in_a_row >= (limit > 0 ? limit : SKIPPED_STEPS_DEFAULT))
         return status_fail(
             BALORA_ERROR_NUMERIC,
-            "step %lld: the gradient was not finite for %d steps in a row; lower the learning rate or "
-            "look at the data",
-            (long long)trainer->step, SKIPPED_STEPS_LIMIT);
+            "step %lld: the gradient was not finite for %lld steps in a row, now of %s; lower the "
+            "learning rate or look at the data",
+            (long long)trainer->step, (long long)trainer->skipped_in_a_row, place);
     return context_log(trainer->adapter->model->context, BALORA_LOG_WARNING,
-                       "step %lld: the gradient is not finite; the step was skipped",
-                       (long long)trainer->step);
+                       "step %lld: the gradient of %s is not finite; the step was skipped",
+                       (long long)trainer->step, place);
 }
 
 balora_status trainer_step(balora_trainer *trainer, balora_step_metrics *metrics) {
+    STATUS_TRY(trainer_check_state(trainer));
     if (trainer->step >= trainer->order.steps)
         return BALORA_DONE;
     const balora_train_options *options = &trainer->options;

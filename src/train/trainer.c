@@ -170,12 +170,26 @@ void trainer_release(balora_trainer *trainer) {
     memory_free(memory, trainer->host_rows);
     memory_free(memory, trainer->host_sums);
     memory_free(memory, trainer->records);
+    memory_free(memory, trainer->resumed.path);
+    memory_free(memory, trainer->resumed.skipped);
     optimizer_release(trainer->optimizer);
     regularizers_release(trainer->regularizers);
     data_release(trainer->data);
     memory_free(memory, trainer);
     atomic_store(&adapter->training, 0);
     adapter_release(adapter);
+}
+
+balora_status trainer_check_state(const balora_trainer *trainer) {
+    if (trainer->torn)
+        return status_fail(BALORA_ERROR_STATE,
+                           "a resume failed in the middle and left this trainer without a "
+                           "whole state; resume again, or make a new trainer");
+    if (trainer->ended)
+        return status_fail(BALORA_ERROR_STATE,
+                           "the run has ended with the adapter of its best step; its state "
+                           "does not go on");
+    return BALORA_OK;
 }
 
 void trainer_describe(const balora_trainer *trainer, balora_trainer_information *out) {

@@ -4,6 +4,7 @@
 
 #include "balora/trainer.h"
 #include "data/data.h"
+#include "format/json.h"
 #include "optim/optimizer.h"
 #include "regularizer/set.h"
 #include "regularizer/spectral.h"
@@ -17,6 +18,19 @@ typedef struct micro_record {
     bool has_svd;
 } micro_record;
 
+/* What a whole run adds to the state of its trainer, so that a checkpoint has it. */
+typedef struct run_state {
+    int64_t evaluated_step; /* of the last evaluation; 0: none */
+    int64_t best_step;      /* of the least loss; 0: none */
+    int64_t stale;          /* evaluations since then */
+    double best_loss;
+} run_state;
+
+/* The last resume's findings, as its information struct borrows them. */
+typedef struct resume_texts {
+    char *path, *skipped; /* owned */
+} resume_texts;
+
 struct balora_trainer {
     balora_adapter *adapter;
     balora_data *data;
@@ -24,9 +38,17 @@ struct balora_trainer {
     balora_regularizers *regularizers; /* NULL: task loss only */
     balora_train_options options;
     data_order order;
-    int32_t row_kind; /* BATCH_ROWS_... */
-    int64_t step;     /* steps done */
-    int64_t skipped_in_a_row;
+    int32_t row_kind;                  /* BATCH_ROWS_... */
+    int64_t step;                      /* steps done */
+    int64_t skipped, skipped_in_a_row; /* of them without effect */
+    int64_t saved_step;                /* of the newest checkpoint of this state's past; 0: none */
+    run_state run;
+    resume_texts resumed;
+    uint32_t model_sum, data_sum, group_sum; /* fingerprints, */
+    bool has_sums;                           /* once they were asked for */
+    const json_t *run_options; /* inside balora_trainer_run: what its checkpoints name; else NULL */
+    bool ended;                /* with the best adapter in place of the last one */
+    bool torn;                 /* a resume failed in the middle */
     pass pass;
     spectral_term spectral; /* empty where the SVD term is off */
     arena scalars;
@@ -47,6 +69,8 @@ balora_status trainer_create(balora_trainer **out, balora_adapter *adapter, balo
                              const balora_train_options *options);
 void trainer_release(balora_trainer *trainer); /* NULL is allowed */
 balora_status trainer_step(balora_trainer *trainer, balora_step_metrics *metrics);
+/* The state is whole and may go on or be kept: STATE otherwise, saying why. */
+balora_status trainer_check_state(const balora_trainer *trainer);
 void trainer_describe(const balora_trainer *trainer, balora_trainer_information *out);
 
 /* Does a term of the set count in this run? */

@@ -14,6 +14,7 @@ typedef union any_options {
     balora_optimizer_options optimizer;
     balora_data_options data;
     balora_train_options train;
+    balora_run_options run;
 } any_options;
 
 static const struct {
@@ -27,7 +28,8 @@ static const struct {
     {BALORA_OPTIONS_REGULARIZER, 14, {.regularizer = BALORA_REGULARIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_OPTIMIZER, 8, {.optimizer = BALORA_OPTIMIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_DATA, 2, {.data = BALORA_DATA_OPTIONS_INIT}},
-    {BALORA_OPTIONS_TRAIN, 14, {.train = BALORA_TRAIN_OPTIONS_INIT}},
+    {BALORA_OPTIONS_TRAIN, 15, {.train = BALORA_TRAIN_OPTIONS_INIT}},
+    {BALORA_OPTIONS_RUN, 7, {.run = BALORA_RUN_OPTIONS_INIT}},
 };
 enum { STRUCTS = sizeof structs / sizeof structs[0] };
 

@@ -1,0 +1,39 @@
+/* Folders of plain files: what they hold, and one that appears whole or not at all. */
+#ifndef BASE_FOLDER_H
+#define BASE_FOLDER_H
+
+#include <stdint.h>
+
+#include "base/memory.h"
+
+/* Names in a folder, in no order, without "." and "..". */
+typedef struct folder_names {
+    allocator *memory;
+    char **names;
+    int64_t count;
+} folder_names;
+
+/* NOT_FOUND: there is no such folder. */
+balora_status folder_read(folder_names *out, allocator *memory, const char *path);
+void folder_names_free(folder_names *self); /* also on a zeroed value, and twice */
+
+/* Make a folder whose parent is there; one that exists already is an error. */
+balora_status folder_create(const char *path);
+
+/* Remove a folder and the files in it; one that is not there is no failure, one that holds folders is. */
+balora_status folder_remove(allocator *memory, const char *path);
+
+/* The same as far as it can be done, without a word: the thread's last failure stays what it was. */
+void folder_discard(allocator *memory, const char *path);
+
+/* Rename within a parent folder, and bring that to the disk. */
+balora_status folder_rename(allocator *memory, const char *from, const char *to);
+
+/*
+ * Put the finished folder `temporary`, whose files are synced, in the place of `path`, in one step: synced,
+ * renamed, the parent synced. A folder that was at `path` is gone then. After a failure nothing of
+ * `temporary` is left at `path`.
+ */
+balora_status folder_publish(allocator *memory, const char *temporary, const char *path);
+
+#endif
