@@ -42,6 +42,38 @@ static const family_description families[] = {
      .window = 4096,
      .first_window_layer = 28,
      .rope_theta = 10000},
+    {.model_type = "gemma",
+     .biases = BIAS_ATTENTION_KEY,
+     .stores_norms_less_one = true,
+     .scaled_embeddings = true,
+     .activation_key = "hidden_act",
+     .activation = "gelu_pytorch_tanh",
+     .plain_gelu_is_tanh = true,
+     .key_heads = 16,
+     .head_dim = 256,
+     .positions = 8192,
+     .rope_theta = 10000,
+     .tied_embeddings = true},
+    {.model_type = "gemma3_text",
+     .biases = BIAS_ATTENTION_KEY,
+     .windows = WINDOW_PATTERN,
+     .stores_norms_less_one = true,
+     .scaled_embeddings = true,
+     .query_key_norms = true,
+     .output_norms = true,
+     .two_ropes = true,
+     .reads_query_scale = true,
+     .reads_soft_caps = true,
+     .activation_key = "hidden_activation",
+     .activation = "gelu_pytorch_tanh",
+     .key_heads = 4,
+     .head_dim = 256,
+     .positions = 131072,
+     .window = 4096,
+     .window_pattern = 6,
+     .query_scale = 256,
+     .rope_theta = 1000000,
+     .tied_embeddings = true},
 };
 
 #define FAMILY_COUNT (sizeof families / sizeof families[0])
@@ -59,6 +91,12 @@ balora_status family_find(const family_description **out, const char *model_type
             *out = &families[i];
             return BALORA_OK;
         }
+    if (strcmp(model_type, "gemma3") == 0)
+        return status_fail(
+            BALORA_ERROR_UNSUPPORTED,
+            "%s: model_type \"gemma3\" is a model of images and text, which is not supported; its "
+            "text part alone is: save it by itself, with model_type \"gemma3_text\"",
+            origin);
     char known[256];
     list_families(known, sizeof known);
     return status_fail(BALORA_ERROR_UNSUPPORTED,

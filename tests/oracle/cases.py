@@ -34,6 +34,8 @@ def rope(kind, theta=10000.0, **parameters):
     return {"rope_type": kind, "rope_theta": theta, **parameters}
 
 
+TWO_ROPES = {"full_attention": rope("linear", 1000.0, factor=3.0), "sliding_attention": rope("default", 20.0)}
+
 CASES = {
     # --- families and configurations; `model` is a specification or the case that owns the folder
     "llama": dict(
@@ -88,6 +90,27 @@ CASES = {
     "qwen3-full": dict(
         proves="every parameter trained, norms of q and k too, with every regularizer",
         model="qwen3", options=dict(method="full", max_steps=4)),
+    "gemma": dict(
+        proves="norms of 1 + w, scaled embeddings, tanh GELU; config.json as Transformers 4 wrote it: hidden_act gelu "
+               "that means its tanh form, and nothing about the head, which is tied",
+        model=family("gemma", 23, hidden_act="gelu_pytorch_tanh", transformers4="rope_type")),
+    "gemma-full": dict(
+        proves="every parameter trained: embedding and head are one matrix, scaled as the embedding only",
+        model="gemma", options=dict(method="full", max_steps=4)),
+    "gemma3": dict(
+        proves="four norms a block, norms of q and k, local and full layers with a RoPE of their own, window 4 shorter "
+               "than the sequences, query_pre_attn_scalar that is not head_dim",
+        model=family("gemma3_text", 24, sliding_window=4, layer_types=["sliding_attention", "full_attention"],
+                     query_pre_attn_scalar=24, attention_bias=True, rope_parameters=TWO_ROPES)),
+    "gemma3-full": dict(
+        proves="every parameter trained, all six norms of a block too, with every regularizer",
+        model="gemma3", options=dict(method="full", max_steps=4)),
+    "gemma3-config4": dict(
+        proves="config.json as Transformers 4 wrote it: rope_local_base_freq, rope_scaling of the full layers alone, "
+               "sliding_window_pattern",
+        model=family("gemma3_text", 25, transformers4="rope_type", num_hidden_layers=3, sliding_window=5,
+                     sliding_window_pattern=2, query_pre_attn_scalar=16, rope_parameters=TWO_ROPES),
+        options=dict(target_modules="q_proj,k_proj")),
     # --- the objective and the loop, on the model of `llama`
     "accumulation": dict(
         proves="two micro-batches of two ragged sequences, reduction global",

@@ -248,6 +248,21 @@ static void test_every_weight_of_qwen3(void **state) {
     check_weights(&(setting){"qwen3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
 }
 
+static void test_every_weight_of_gemma(void **state) {
+    (void)state;
+    check_weights(&(setting){"gemma", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
+static void test_factors_of_gemma3(void **state) {
+    (void)state;
+    check_factors(&(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2});
+}
+
+static void test_every_weight_of_gemma3(void **state) {
+    (void)state;
+    check_weights(&(setting){"gemma3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_factors_with_all_terms),
@@ -258,6 +273,9 @@ int main(void) {
         cmocka_unit_test(test_tied_embeddings),
         cmocka_unit_test(test_every_weight_of_qwen2),
         cmocka_unit_test(test_every_weight_of_qwen3),
+        cmocka_unit_test(test_every_weight_of_gemma),
+        cmocka_unit_test(test_factors_of_gemma3),
+        cmocka_unit_test(test_every_weight_of_gemma3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
