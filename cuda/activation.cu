@@ -1,4 +1,4 @@
-/* Gated activations, forward and backward. */
+/* Gated activations and soft-caps, forward and backward. */
 #include "internal.h"
 #include "slots.h"
 #include "spans.cuh"
@@ -122,6 +122,82 @@ balora_status cuda_gated_activation_backward(backend_queue *queue, int32_t activ
             return launch(queue, slot, kernel, span_blocks(grid, COUNT), SPAN_THREADS, 0, grid, of,
                           view_data<T>(gate), view_data<T>(up), view_data<T>(dout), view_data<T>(dgate),
                           view_data<T>(dup));
+        });
+    });
+}
+
+/* --- soft_cap --- */
+
+template <int COUNT>
+static __global__ void cap_elements(span_grid grid, float cap, const float *x, int64_t x_ld, float *y,
+                                    int64_t y_ld) {
+    int64_t column = span_column(grid, COUNT), left = grid.cols - column;
+    if (left <= 0)
+        return;
+    for (int64_t row = span_row(grid); row < grid.rows; row += span_row_step(grid)) {
+        float values[COUNT];
+        load_span(values, x + row * x_ld + column, left);
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            values[i] = cap * tanhf(values[i] / cap);
+        store_span(y + row * y_ld + column, values, left);
+    }
+}
+
+template <typename T, int COUNT>
+static __global__ void cap_elements_backward(span_grid grid, float cap, const float *y, int64_t y_ld,
+                                             const T *dy, int64_t dy_ld, T *dx, int64_t dx_ld) {
+    int64_t column = span_column(grid, COUNT), left = grid.cols - column;
+    if (left <= 0)
+        return;
+    for (int64_t row = span_row(grid); row < grid.rows; row += span_row_step(grid)) {
+        float values[COUNT], slopes[COUNT];
+        load_span(values, y + row * y_ld + column, left);
+        load_span(slopes, dy + row * dy_ld + column, left);
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            slopes[i] *= 1.0f - values[i] / cap * (values[i] / cap);
+        store_span(dx + row * dx_ld + column, slopes, left);
+    }
+}
+
+static balora_status check_cap(const char *slot, float cap) {
+    return cap > 0 ? BALORA_OK : CUDA_INTERNAL("cuda %s: cap %g", slot, (double)cap);
+}
+
+balora_status cuda_soft_cap(backend_queue *queue, float cap, matrix_view x, matrix_view y) {
+    CUDA_TRY(enter(queue));
+    CUDA_TRY(check_cap("soft_cap", cap));
+    CUDA_TRY(operand_check("soft_cap", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
+    CUDA_TRY(operand_check("soft_cap", "y", y, x.rows, x.cols, IN_F32));
+    if (is_empty(x))
+        return BALORA_OK;
+    flatten(x, y);
+    DISPATCH_COUNT(are_aligned(SPAN_COUNT<float>, x, y), SPAN_COUNT<float>, COUNT, {
+        span_grid grid = span_grid_of(x.rows, x.cols, COUNT);
+        return launch(queue, "soft_cap", cap_elements<COUNT>, span_blocks(grid, COUNT), SPAN_THREADS, 0, grid,
+                      cap, view_data<float>(x), x.ld, view_data<float>(y), y.ld);
+    });
+}
+
+balora_status cuda_soft_cap_backward(backend_queue *queue, float cap, matrix_view y, matrix_view dy,
+                                     matrix_view dx) {
+    const char *slot = "soft_cap_backward";
+    CUDA_TRY(enter(queue));
+    CUDA_TRY(check_cap(slot, cap));
+    CUDA_TRY(operand_check(slot, "y", y, ANY_SIZE, ANY_SIZE, IN_F32));
+    CUDA_TRY(operand_check(slot, "dy", dy, y.rows, y.cols, IN_ACTIVATION));
+    CUDA_TRY(operand_check(slot, "dx", dx, y.rows, y.cols, dtype_bit(dy.dtype)));
+    if (is_empty(y))
+        return BALORA_OK;
+    flatten(y, dy, dx);
+    DISPATCH_ACTIVATION(dy.dtype, T, {
+        constexpr int MOST = SPAN_COUNT<float, T>;
+        DISPATCH_COUNT(are_aligned(MOST, y, dy, dx), MOST, COUNT, {
+            span_grid grid = span_grid_of(y.rows, y.cols, COUNT);
+            auto kernel = cap_elements_backward<T, COUNT>;
+            return launch(queue, slot, kernel, span_blocks(grid, COUNT), SPAN_THREADS, 0, grid, cap,
+                          view_data<float>(y), y.ld, view_data<T>(dy), dy.ld, view_data<T>(dx), dx.ld);
         });
     });
 }

@@ -122,9 +122,10 @@ enum {
  * with respect to the student's logits (method: consistency and diversity of BA-LoRA, generation).
  */
 typedef struct loss_head_rows {
-    matrix_view logits;      /* F32 [rows, vocabulary]; not written unless the gradient goes there */
-    matrix_view teacher;     /* F32 [rows, vocabulary]; NULL buffer: no consistency term. Not written. */
-    matrix_view targets;     /* I32 [1, rows]: token to predict, or -1 */
+    matrix_view logits;  /* F32 [rows, vocabulary]; not written unless the gradient goes there */
+    matrix_view teacher; /* F32 [rows, vocabulary]; NULL buffer: no consistency term. Not written. */
+    matrix_view targets; /* I32 [1, rows]: token to predict, or -1 */
+
     matrix_view regularized; /* I32 [1, rows]: 1 where the regularizers act, else 0 */
     matrix_view terms;       /* F64 [rows, LOSS_COLUMNS], overwritten */
     float task_weight, consistency_weight, diversity_weight;
@@ -472,6 +473,15 @@ typedef struct backend_ops {
      * leaves that memory alone, and memory_usage does not count it. ARGUMENT: the memory is not the device's, where
      * that can be told. Queues do not wait for work on it that others have enqueued. */
     balora_status (*buffer_wrap)(backend_buffer **out, backend_device *device, void *memory, int64_t bytes);
+
+    /* --- objective --- */
+
+    /* y = cap tanh(x / cap), cap > 0; F32, y may be the view x. */
+    balora_status (*soft_cap)(backend_queue *queue, float cap, matrix_view x, matrix_view y);
+    /* dx = dy (1 - (y / cap)^2) from y F32 as forward left it; dy, dx activations of one dtype, dx may be the view
+     * dy. */
+    balora_status (*soft_cap_backward)(backend_queue *queue, float cap, matrix_view y, matrix_view dy,
+                                       matrix_view dx);
 } backend_ops;
 
 #endif

@@ -79,7 +79,9 @@
     REQUIRED(divide)                                                                                         \
     REQUIRED(dropout)                                                                                        \
     REQUIRED(optimizer_step)                                                                                 \
-    REQUIRED(buffer_wrap)
+    REQUIRED(buffer_wrap)                                                                                    \
+    REQUIRED(soft_cap)                                                                                       \
+    REQUIRED(soft_cap_backward)
 
 /* What a table begins with. */
 #define BACKEND_HEADER(backend_name)                                                                         \

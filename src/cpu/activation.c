@@ -1,4 +1,4 @@
-/* Gated activations, forward and backward. */
+/* Gated activations and soft-caps, forward and backward. */
 #include "cpu/internal.h"
 
 typedef struct activation_call {
@@ -63,5 +63,53 @@ balora_status cpu_gated_activation_backward(backend_queue *queue, int32_t activa
                             .dup = dup};
     int joined = is_joined(gate) && is_joined(up) && is_joined(dout) && is_joined(dgate) && is_joined(dup);
     parallel_spans(gate.rows, gate.cols, joined, activate_backward_span, &call);
+    return BALORA_OK;
+}
+
+/* --- soft_cap --- */
+
+typedef struct cap_call {
+    const cpu_kernels *kernels;
+    float cap;
+    matrix_view x, y, dy, dx;
+} cap_call;
+
+static void cap_span(int64_t row, int64_t column, int64_t count, int thread, void *user) {
+    (void)thread;
+    const cap_call *call = user;
+    call->kernels->soft_cap(call->cap, place(call->x, row, column), place(call->y, row, column), count);
+}
+
+static void cap_backward_span(int64_t row, int64_t column, int64_t count, int thread, void *user) {
+    (void)thread;
+    const cap_call *call = user;
+    call->kernels->soft_cap_backward(call->cap, place(call->y, row, column), place(call->dy, row, column),
+                                     place(call->dx, row, column), count);
+}
+
+static balora_status check_cap(const char *slot, float cap) {
+    if (cap > 0)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_INTERNAL, "cpu %s: cap %g", slot, (double)cap);
+}
+
+balora_status cpu_soft_cap(backend_queue *queue, float cap, matrix_view x, matrix_view y) {
+    STATUS_TRY(check_cap("soft_cap", cap));
+    STATUS_TRY(operand_check("soft_cap", "x", x, ANY_SIZE, ANY_SIZE, IN_F32));
+    STATUS_TRY(operand_check("soft_cap", "y", y, x.rows, x.cols, IN_F32));
+    cap_call call = {.kernels = queue->kernels, .cap = cap, .x = x, .y = y};
+    parallel_spans(x.rows, x.cols, is_joined(x) && is_joined(y), cap_span, &call);
+    return BALORA_OK;
+}
+
+balora_status cpu_soft_cap_backward(backend_queue *queue, float cap, matrix_view y, matrix_view dy,
+                                    matrix_view dx) {
+    const char *slot = "soft_cap_backward";
+    STATUS_TRY(check_cap(slot, cap));
+    STATUS_TRY(operand_check(slot, "y", y, ANY_SIZE, ANY_SIZE, IN_F32));
+    STATUS_TRY(operand_check(slot, "dy", dy, y.rows, y.cols, IN_F32));
+    STATUS_TRY(operand_check(slot, "dx", dx, y.rows, y.cols, IN_F32));
+    cap_call call = {.kernels = queue->kernels, .cap = cap, .y = y, .dy = dy, .dx = dx};
+    parallel_spans(y.rows, y.cols, is_joined(y) && is_joined(dy) && is_joined(dx), cap_backward_span, &call);
     return BALORA_OK;
 }

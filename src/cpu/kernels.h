@@ -131,6 +131,10 @@ typedef struct cpu_kernels {
     void (*gated_activation_backward)(int32_t activation, const float *gate, const float *up,
                                       const float *dout, float *dgate, float *dup, int64_t count);
 
+    /* Also in place. */
+    void (*soft_cap)(float cap, const float *x, float *y, int64_t count);
+    void (*soft_cap_backward)(float cap, const float *y, const float *dy, float *dx, int64_t count);
+
     int64_t (*multiply_scratch)(void);
     void (*multiply)(const multiply_call *call);
 

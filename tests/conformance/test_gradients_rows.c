@@ -1,4 +1,4 @@
-/* The gradients of normalizations and softmax against central differences: gradients.h. */
+/* The gradients of normalizations, softmax and soft-caps against central differences: gradients.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +184,55 @@ void test_gradients_softmax(bench *b) {
     double *cotangent = doubles_new(b, SOFTMAX_COUNT, 1.0), *point = doubles_new(b, SOFTMAX_COUNT, 1.5);
     differentiable f = {SLOT_softmax_rows_backward, "softmax_rows", SOFTMAX_COUNT, 1e-2, softmax_value,
                         softmax_gradient,           NULL,           cotangent};
+    check_gradient(b, &f, point);
+    free(cotangent);
+    free(point);
+}
+
+/* --- soft_cap: the point is x --- */
+
+static const float cap = 2.0F;
+
+static void soft_capped(bench *b, const differentiable *self, const double *x, double *y, bool through_slot) {
+    for (int64_t i = 0; i < SOFTMAX_COUNT; i++)
+        y[i] = (double)cap * tanh(x[i] / (double)cap);
+    if (!through_slot)
+        return;
+    case_begin(b, self->slot, "%s, forward", self->name);
+    operand *in = operand_of(b, "x", BALORA_F32, SOFTMAX_ROWS, SOFTMAX_COLS, x);
+    operand *out = operand_filled(b, "y", BALORA_F32, SOFTMAX_ROWS, SOFTMAX_COLS, (double)NAN);
+    CALL_OK(b, soft_cap, b->queue, cap, in->view, out->view);
+    memcpy(y, operand_fetch(b, out), sizeof *y * SOFTMAX_COUNT);
+    case_end(b);
+}
+
+static double soft_cap_value(bench *b, const differentiable *self, const double *point, bool through_slot) {
+    double y[SOFTMAX_COUNT];
+    soft_capped(b, self, point, y, through_slot);
+    return array_dot(y, self->cotangent, SOFTMAX_COUNT);
+}
+
+static void soft_cap_gradient(bench *b, const differentiable *self, const double *point, double *out,
+                              bool through_slot) {
+    double y[SOFTMAX_COUNT];
+    soft_capped(b, self, point, y, through_slot);
+    for (int64_t i = 0; i < SOFTMAX_COUNT; i++)
+        out[i] = self->cotangent[i] * (1 - y[i] * y[i] / (double)(cap * cap));
+    if (!through_slot)
+        return;
+    case_begin(b, self->slot, "%s, backward", self->name);
+    operand *capped = operand_of(b, "y", BALORA_F32, SOFTMAX_ROWS, SOFTMAX_COLS, y);
+    operand *dy = operand_of(b, "dy", BALORA_F32, SOFTMAX_ROWS, SOFTMAX_COLS, self->cotangent);
+    operand *dx = operand_filled(b, "dx", BALORA_F32, SOFTMAX_ROWS, SOFTMAX_COLS, (double)NAN);
+    CALL_OK(b, soft_cap_backward, b->queue, cap, capped->view, dy->view, dx->view);
+    memcpy(out, operand_fetch(b, dx), sizeof *out * SOFTMAX_COUNT);
+    case_end(b);
+}
+
+void test_gradients_soft_cap(bench *b) {
+    double *cotangent = doubles_new(b, SOFTMAX_COUNT, 1.0), *point = doubles_new(b, SOFTMAX_COUNT, 2.0);
+    differentiable f = {SLOT_soft_cap_backward, "soft_cap",        SOFTMAX_COUNT, 1e-2,
+                        soft_cap_value,         soft_cap_gradient, NULL,          cotangent};
     check_gradient(b, &f, point);
     free(cotangent);
     free(point);

@@ -329,7 +329,13 @@ void test_refusals_transformer(bench *b) {
     CALL_FAILS(b, gated_activation, b->queue, ACTIVATION_SILU, half, y, out);
     CALL_FAILS(b, gated_activation_backward, b->queue, ACTIVATION_SILU, x, y, as_shape(z, 4, 12), out, more);
     CALL_FAILS(b, gated_activation_backward, b->queue, 0, x, y, z, out, more);
+    CALL_FAILS(b, soft_cap, b->queue, 30.0F, x, as_shape(y, 5, 11));
+    CALL_FAILS(b, soft_cap, b->queue, 30.0F, half, y);
+    CALL_FAILS(b, soft_cap_backward, b->queue, -1.0F, x, y, z);
+    CALL_FAILS(b, soft_cap_backward, b->queue, 30.0F, x, as_shape(y, 4, 12), z);
+    CALL_FAILS(b, soft_cap_backward, b->queue, 30.0F, x, y, half);
     CALL_FAILS(b, gated_activation_backward, b->queue, ACTIVATION_GELU_TANH, x, y, z, out, half);
+    CALL_FAILS(b, soft_cap, b->queue, 0.0F, x, y);
     case_end(b);
     refuse_attention(b);
 }

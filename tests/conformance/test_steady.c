@@ -297,6 +297,12 @@ static void round_of_rows_backward(bench *b, digests *d, int32_t type) {
     matrix_view dout = random_view(b, "dout", type, TOKENS, WIDE);
     CALL_OK(b, gated_activation_backward, b->queue, ACTIVATION_SILU, gate, up, dout, gate, up);
     round_end(b, d);
+    round_begin(b, SLOT_soft_cap);
+    x = random_view(b, "x", BALORA_F32, TOKENS, WIDE);
+    CALL_OK(b, soft_cap, b->queue, 2.0F, x, x);
+    dy = random_view(b, "dy", type, TOKENS, WIDE);
+    CALL_OK(b, soft_cap_backward, b->queue, 2.0F, x, dy, dy);
+    round_end(b, d);
 }
 
 static void round_of_attention(bench *b, digests *d, int32_t type, float soft_cap) {

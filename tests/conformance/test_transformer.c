@@ -1,4 +1,4 @@
-/* Rotary positions and gated activations. */
+/* Rotary positions, gated activations and soft-caps. */
 #include <math.h>
 
 #include "reference.h"
@@ -144,4 +144,63 @@ void test_transformer_gated_activation_backward(bench *b) {
                     if (t == 0 || is_small(shapes[s].rows, shapes[s].cols))
                         activation_backward_case(b, activation_types[t], activations[a], shapes[s].rows,
                                                  shapes[s].cols, aliases);
+}
+
+/* --- soft caps --- */
+
+/* From far below the cap to far above it, with cap = 3. */
+static const double cap_sizes[] = {1e-3, 1.0, 40.0};
+
+static void soft_cap_case(bench *b, float cap, int64_t rows, int64_t cols, double size, bool in_place) {
+    case_begin(b, SLOT_soft_cap, "[%lld, %lld] of size %g under %g%s", (long long)rows, (long long)cols, size,
+               (double)cap, in_place ? ", y is x" : "");
+    double *want = case_array(b, rows * cols);
+    operand *x = operand_random(b, "x", BALORA_F32, rows, cols, size);
+    operand *y = in_place ? x : operand_filled(b, "y", BALORA_F32, rows, cols, (double)NAN);
+    CALL_OK(b, soft_cap, b->queue, cap, x->view, y->view);
+    for (int64_t i = 0; i < rows * cols; i++)
+        want[i] = (double)cap * tanh(x->value[i] / (double)cap);
+    expect_close(b, y, want, NULL);
+    case_end(b);
+}
+
+void test_transformer_soft_cap(bench *b) {
+    for (int64_t s = 0; s < COUNT_OF(shapes); s++)
+        for (int64_t k = 0; k < COUNT_OF(cap_sizes); k++)
+            for (int in_place = 0; in_place < 2; in_place++)
+                soft_cap_case(b, 3.0F, shapes[s].rows, shapes[s].cols, cap_sizes[k], in_place != 0);
+    soft_cap_case(b, 30.0F, 7, 333, 20.0, true);
+}
+
+static void soft_cap_backward_case(bench *b, int32_t type, int64_t rows, int64_t cols, double size,
+                                   bool in_place) {
+    const float cap = 3.0F;
+    case_begin(b, SLOT_soft_cap_backward, "%s [%lld, %lld] of size %g%s", dtype_name(type), (long long)rows,
+               (long long)cols, size, in_place ? ", dx is dy" : "");
+    double *want = case_array(b, rows * cols), *magnitude = case_array(b, rows * cols);
+    operand *y = operand_random(b, "y", BALORA_F32, rows, cols, size);
+    for (int64_t i = 0; i < rows * cols; i++)
+        y->result[i] = (double)cap * tanh(y->value[i] / (double)cap);
+    operand_set(b, y, y->result);
+    operand *dy = operand_random(b, "dy", type, rows, cols, 1.0);
+    operand *dx = in_place ? dy : operand_filled(b, "dx", type, rows, cols, (double)NAN);
+    CALL_OK(b, soft_cap_backward, b->queue, cap, y->view, dy->view, dx->view);
+    for (int64_t i = 0; i < rows * cols; i++) {
+        double share = y->value[i] / (double)cap;
+        want[i] = dy->value[i] * (1 - share * share);
+        magnitude[i] =
+            fabs(dy->value[i]); /* 1 - share^2 is a difference of numbers near 1 where the cap is met */
+    }
+    expect_close(b, dx, want, magnitude);
+    case_end(b);
+}
+
+void test_transformer_soft_cap_backward(bench *b) {
+    for (int t = 0; t < b->activation_count; t++)
+        for (int64_t s = 0; s < COUNT_OF(shapes); s++)
+            for (int64_t k = 0; k < COUNT_OF(cap_sizes); k++)
+                for (int in_place = 0; in_place < 2; in_place++)
+                    if (t == 0 || is_small(shapes[s].rows, shapes[s].cols))
+                        soft_cap_backward_case(b, activation_types[t], shapes[s].rows, shapes[s].cols,
+                                               cap_sizes[k], in_place != 0);
 }

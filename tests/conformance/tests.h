@@ -66,6 +66,8 @@
     X(transformer_rope)                                                                                      \
     X(transformer_gated_activation)                                                                          \
     X(transformer_gated_activation_backward)                                                                 \
+    X(transformer_soft_cap)                                                                                  \
+    X(transformer_soft_cap_backward)                                                                         \
     /* test_attention.c */                                                                                   \
     X(attention_forward)                                                                                     \
     X(attention_forward_bf16)                                                                                \
@@ -98,6 +100,7 @@
     /* test_gradients_rows.c */                                                                              \
     X(gradients_rms_norm)                                                                                    \
     X(gradients_layer_norm)                                                                                  \
+    X(gradients_soft_cap)                                                                                    \
     X(gradients_softmax)                                                                                     \
     /* test_gradients.c */                                                                                   \
     X(gradients_gated_activation)                                                                            \

@@ -89,6 +89,10 @@ static const tolerance_entry entries[] = {
     {SLOT_gated_activation, BALORA_F32, {1e-6, 1e-30, 0}},
     /* 1 - logistic may be taken in F32: its error of U is multiplied by x u' < 40 before it becomes 0. */
     {SLOT_gated_activation_backward, BALORA_F32, {4e-6, 1e-24, 0}},
+    /* tanh within 4 units in the last place, a quotient and a product. */
+    {SLOT_soft_cap, BALORA_F32, {6e-7, 0, 0}},
+    /* Of |dy|: a quotient, a square and a difference from 1. */
+    {SLOT_soft_cap_backward, BALORA_F32, {4e-7, 0, 0}},
     /* Magnitudes hold 1 + the largest score: a score of 100 has an absolute error of 100 U before it is
        exponentiated. */
     {SLOT_attention, BALORA_F32, {2e-6, 1e-30, 0}},

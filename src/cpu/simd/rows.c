@@ -134,3 +134,21 @@ void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gat
     else
         gated_backward_row(1, gate, up, dout, dgate, dup, count);
 }
+
+void SIMD_SYMBOL(soft_cap)(float cap, const float *x, float *y, int64_t count) {
+    int64_t i = 0;
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH)
+        vector_store(y + i, cap * vector_tanh(vector_load(x + i) / cap));
+    if (i < count)
+        vector_store_part(y + i, cap * vector_tanh(vector_load_part(x + i, count - i) / cap), count - i);
+}
+
+void SIMD_SYMBOL(soft_cap_backward)(float cap, const float *y, const float *dy, float *dx, int64_t count) {
+    int64_t i = 0;
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
+        vector share = vector_load(y + i) / cap;
+        vector_store(dx + i, vector_load(dy + i) * (1.0f - share * share));
+    }
+    for (; i < count; i++)
+        dx[i] = dy[i] * (1.0f - y[i] / cap * (y[i] / cap));
+}

@@ -22,6 +22,8 @@ void SIMD_SYMBOL(gated_activation)(int32_t activation, const float *gate, const 
                                    int64_t count);
 void SIMD_SYMBOL(gated_activation_backward)(int32_t activation, const float *gate, const float *up,
                                             const float *dout, float *dgate, float *dup, int64_t count);
+void SIMD_SYMBOL(soft_cap)(float cap, const float *x, float *y, int64_t count);
+void SIMD_SYMBOL(soft_cap_backward)(float cap, const float *y, const float *dy, float *dx, int64_t count);
 
 /* multiply.c */
 int64_t SIMD_SYMBOL(multiply_scratch)(void);
