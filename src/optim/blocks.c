@@ -68,3 +68,11 @@ void blocks_free(block_table *self) {
     memory_free(self->memory, self->groups);
     memset(self, 0, sizeof *self);
 }
+
+uint64_t blocks_hash(uint64_t hash, int64_t first, int64_t count) {
+    const uint64_t words[] = {(uint64_t)first, (uint64_t)count};
+    hash ^= UINT64_C(0xCBF29CE484222325);
+    for (int i = 0; i < 16; i++)
+        hash = (hash ^ (words[i / 8] >> (i % 8 * 8) & 255)) * UINT64_C(0x100000001B3);
+    return hash;
+}

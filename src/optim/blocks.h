@@ -25,6 +25,9 @@ typedef struct block_table {
  */
 balora_status blocks_cut(block_table *out, allocator *memory, block_range *ranges, int64_t range_count,
                          int64_t count);
+/* One more range into a hash of a layout (FNV-1a), which starts as 0. */
+uint64_t blocks_hash(uint64_t hash, int64_t first, int64_t count);
+
 void blocks_free(block_table *self); /* also on a zeroed one */
 
 #endif

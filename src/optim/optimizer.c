@@ -3,8 +3,9 @@
 #include "base/arith.h"
 #include "base/status.h"
 #include "optim/dynamic_map.h"
+#include "optim/host.h"
 
-static int32_t kind_of(const balora_optimizer *optimizer) {
+int32_t optimizer_kind(const balora_optimizer *optimizer) {
     switch (optimizer->options.optimizer) {
     case BALORA_OPTIMIZER_LION:
         return OPTIMIZER_LION;
@@ -19,7 +20,7 @@ static int32_t kind_of(const balora_optimizer *optimizer) {
 
 static void place(balora_optimizer *self) {
     arena *plan = &self->arena;
-    int32_t kind = kind_of(self), dtype = kind == OPTIMIZER_ADAMW_8BIT ? BALORA_U8 : BALORA_F32;
+    int32_t kind = optimizer_kind(self), dtype = kind == OPTIMIZER_ADAMW_8BIT ? BALORA_U8 : BALORA_F32;
     self->first = arena_place(plan, dtype, 1, self->count);
     if (kind != OPTIMIZER_LION)
         self->second = arena_place(plan, dtype, 1, self->count);
@@ -29,7 +30,7 @@ static void place(balora_optimizer *self) {
         self->first_map = arena_place(plan, BALORA_F32, 1, DYNAMIC_MAP_CODES);
         self->second_map = arena_place(plan, BALORA_F32, 1, DYNAMIC_MAP_CODES);
     }
-    if (self->blocks > 0) {
+    if (self->listed) {
         self->block_starts = arena_place(plan, BALORA_I64, 1, self->blocks + 1);
         self->block_groups = arena_place(plan, BALORA_U8, 1, self->blocks);
     }
@@ -51,34 +52,41 @@ static balora_status fill(const balora_optimizer *self, const block_table *table
     matrix_view all =
         view_make(self->arena.buffer, 0, BALORA_F32, 1, self->arena.bytes / (int64_t)sizeof(float));
     STATUS_TRY(ops->fill_zero(self->queue, all));
-    if (self->blocks > 0) {
+    if (self->listed) {
         STATUS_TRY(upload(self, self->block_starts, table->starts));
         STATUS_TRY(upload(self, self->block_groups, table->groups));
     }
-    if (kind_of(self) == OPTIMIZER_ADAMW_8BIT) {
+    if (optimizer_kind(self) == OPTIMIZER_ADAMW_8BIT) {
         STATUS_TRY(upload_map(self, self->first_map, true));
         STATUS_TRY(upload_map(self, self->second_map, false));
     }
     return ops->synchronize(self->queue);
 }
 
-/* Blocks are listed where something depends on their borders. */
-static balora_status take_memory(balora_optimizer *self, block_range *ranges, int64_t range_count) {
-    block_table table = {0};
-    balora_status status = BALORA_OK;
-    if (kind_of(self) == OPTIMIZER_ADAMW_8BIT || self->groups.count > 1)
-        STATUS_GOTO(blocks_cut(&table, &self->context->memory, ranges, range_count, self->count));
-    self->blocks = table.blocks;
+balora_status optimizer_take_memory(balora_optimizer *self, const block_table *table) {
     place(self);
-    STATUS_GOTO(arena_allocate(&self->arena, self->device));
+    STATUS_TRY(arena_allocate(&self->arena, self->device));
     place(self);
-    status = fill(self, &table);
-fail:
-    blocks_free(&table);
-    return status;
+    return fill(self, table);
 }
 
 /* --- the handle --- */
+
+balora_status optimizer_new(balora_optimizer **out, balora_context *context,
+                            const balora_optimizer_options *options) {
+    balora_optimizer *optimizer;
+    STATUS_TRY(memory_zeroed(&context->memory, &optimizer, 1, sizeof *optimizer, "an optimizer"));
+    atomic_init(&optimizer->references, 1);
+    optimizer->context = context_retain(context);
+    optimizer->options = *options;
+    balora_status status = groups_read(&optimizer->groups, options);
+    if (status != BALORA_OK) {
+        optimizer_release(optimizer);
+        return status;
+    }
+    *out = optimizer;
+    return BALORA_OK;
+}
 
 /* The adapter's tensors, with their groups; *out is the caller's. */
 static balora_status list_ranges(balora_optimizer *self, block_range **out, int64_t *count) {
@@ -90,17 +98,25 @@ static balora_status list_ranges(balora_optimizer *self, block_range **out, int6
     for (int64_t i = 0; i < *count; i++) {
         adapter_trained_range(self->adapter, i, &range);
         (*out)[i] = (block_range){range.first, range.count, groups_find(&self->groups, range.name)};
+        self->layout = blocks_hash(self->layout, range.first, range.count);
     }
     return BALORA_OK;
 }
 
+/* Blocks are listed where something depends on their borders. */
 static balora_status build(balora_optimizer *self) {
     block_range *ranges = NULL;
+    block_table table = {0};
+    balora_status status;
     int64_t count;
-    STATUS_TRY(groups_read(&self->groups, &self->options));
-    balora_status status = list_ranges(self, &ranges, &count);
-    if (status == BALORA_OK)
-        status = take_memory(self, ranges, count);
+    STATUS_GOTO(list_ranges(self, &ranges, &count));
+    self->listed = optimizer_kind(self) == OPTIMIZER_ADAMW_8BIT || self->groups.count > 1;
+    if (self->listed)
+        STATUS_GOTO(blocks_cut(&table, &self->context->memory, ranges, count, self->count));
+    self->blocks = table.blocks;
+    status = optimizer_take_memory(self, &table);
+fail:
+    blocks_free(&table);
     memory_free(&self->context->memory, ranges);
     self->options.parameter_groups = NULL; /* the caller's text */
     return status;
@@ -109,14 +125,10 @@ static balora_status build(balora_optimizer *self) {
 balora_status optimizer_create(balora_optimizer **out, balora_adapter *adapter,
                                const balora_optimizer_options *options) {
     balora_optimizer *optimizer;
-    balora_context *context = adapter->model->context;
-    STATUS_TRY(memory_zeroed(&context->memory, &optimizer, 1, sizeof *optimizer, "an optimizer"));
-    atomic_init(&optimizer->references, 1);
-    optimizer->context = context_retain(context);
+    STATUS_TRY(optimizer_new(&optimizer, adapter->model->context, options));
     optimizer->adapter = adapter_retain(adapter);
     optimizer->device = &adapter->model->device;
     optimizer->queue = adapter->queue;
-    optimizer->options = *options;
     optimizer->count = adapter_parameters(adapter).cols;
     balora_status status = build(optimizer);
     if (status != BALORA_OK) {
@@ -137,6 +149,7 @@ void optimizer_release(balora_optimizer *optimizer) {
         return;
     balora_context *context = optimizer->context;
     arena_free(&optimizer->arena);
+    host_tensors_free(optimizer);
     adapter_release(optimizer->adapter);
     memory_free(&context->memory, optimizer);
     context_release(context);
@@ -144,28 +157,33 @@ void optimizer_release(balora_optimizer *optimizer) {
 
 /* --- steps --- */
 
-balora_status optimizer_apply(balora_optimizer *optimizer, backend_queue *queue, double learning_rate,
-                              matrix_view scale) {
+optimizer_update optimizer_next(const balora_optimizer *optimizer, double learning_rate) {
     const balora_optimizer_options *options = &optimizer->options;
-    int32_t kind = kind_of(optimizer);
+    int32_t kind = optimizer_kind(optimizer);
     optimizer_update update = {.kind = kind,
                                .group_count = optimizer->groups.count,
-                               .parameter = adapter_parameters(optimizer->adapter),
-                               .gradient = adapter_gradients(optimizer->adapter),
-                               .first_moment = optimizer->first,
-                               .second_moment = optimizer->second,
-                               .first_scales = optimizer->first_scales,
-                               .second_scales = optimizer->second_scales,
                                .first_map = optimizer->first_map,
                                .second_map = optimizer->second_map,
-                               .block_starts = optimizer->block_starts,
-                               .block_groups = optimizer->block_groups,
-                               .scale = scale,
                                .beta1 = options->beta1,
                                .beta2 = kind == OPTIMIZER_LION ? options->lion_beta2 : options->beta2,
                                .epsilon = options->epsilon,
                                .step = optimizer->steps + 1};
     groups_rates(&optimizer->groups, learning_rate, update.groups);
+    return update;
+}
+
+balora_status optimizer_apply(balora_optimizer *optimizer, backend_queue *queue, double learning_rate,
+                              matrix_view scale) {
+    optimizer_update update = optimizer_next(optimizer, learning_rate);
+    update.parameter = adapter_parameters(optimizer->adapter);
+    update.gradient = adapter_gradients(optimizer->adapter);
+    update.first_moment = optimizer->first;
+    update.second_moment = optimizer->second;
+    update.first_scales = optimizer->first_scales;
+    update.second_scales = optimizer->second_scales;
+    update.block_starts = optimizer->block_starts;
+    update.block_groups = optimizer->block_groups;
+    update.scale = scale;
     return optimizer->device->ops->optimizer_step(queue, &update);
 }
 
