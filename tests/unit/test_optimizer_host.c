@@ -340,7 +340,7 @@ static void a_gradient_that_is_not_finite_changes_nothing(void **state) {
             char *before = save(&model, &bytes);
             set_number(&model.gradients[i], 13, wrong[i]);
             expect_ok(step(&model, &norm));
-            assert_false(isfinite(norm));
+            assert_true(!(fabs(norm) < (double)INFINITY));
             char *after = save(&model, &bytes);
             assert_memory_equal(before, after, bytes);
             expect_same(&model, &undisturbed);
