@@ -30,6 +30,21 @@ enum {
     BALORA_METHOD_FULL = 40    /* every weight, embeddings and head included, task loss only */
 };
 
+/* How an adapter's factors start. */
+enum {
+    BALORA_INIT_AUTO = 0,      /* as the method says: PISSA with BA_LORA and PISSA, else KAIMING */
+    BALORA_INIT_KAIMING = 10,  /* A uniform within 1 / sqrt(in), B zero */
+    BALORA_INIT_GAUSSIAN = 20, /* A normal with deviation 1 / rank, B zero */
+    BALORA_INIT_PISSA = 30     /* leading singular vectors of the weight */
+};
+
+/* Biases of the model's linear layers that are trained beside the factors, as PEFT's `bias` says. */
+enum {
+    BALORA_BIAS_NONE = 0,
+    BALORA_BIAS_ALL = 10,
+    BALORA_BIAS_LORA_ONLY = 20 /* those of adapted layers */
+};
+
 /* Learning-rate schedules, as Hugging Face Transformers defines them. */
 enum { BALORA_LR_COSINE = 0, BALORA_LR_LINEAR = 10, BALORA_LR_CONSTANT = 20 };
 

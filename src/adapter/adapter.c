@@ -96,6 +96,7 @@ void adapter_release(balora_adapter *adapter) {
     arena_free(&adapter->packed);
     weights_free(&adapter->student);
     weights_free(&adapter->gradient_views);
+    name_set_free(&adapter->saved);
     memory_free(memory, adapter->trained);
     memory_free(memory, adapter->fields);
     memory_free(memory, adapter->trained_groups);

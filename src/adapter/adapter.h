@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "adapter/names.h"
 #include "balora/adapter.h"
 #include "model/linear.h"
 #include "model/model.h"
@@ -75,6 +76,8 @@ struct balora_adapter {
     int64_t trained_count;
     trained_field *fields;
     int64_t field_count;
+    name_set saved;                /* the modules of them that were chosen whole: modules_to_save */
+    int32_t bias;                  /* BALORA_BIAS_...: what else is chosen */
     weights student;               /* the model's weights, with trained tensors in their places */
     weights gradient_views;        /* gradients in their places, except those of groups */
     trained_group *trained_groups; /* [layers * GROUP_COUNT]: those */
@@ -91,9 +94,16 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
 matrix_view adapter_parameters(const balora_adapter *adapter);
 matrix_view adapter_gradients(const balora_adapter *adapter);
 
+/* NULL: the adapter has no factors on it. */
+const adapter_module *adapter_find_module(const balora_adapter *adapter, const char *name);
+
 /* The weights that the student reads. */
 const weights *adapter_student(const balora_adapter *adapter);
 /* Does training change the output head? Large matrices, which are F32 then and so is what they are multiplied by? */
+/* The head is the trained embedding. */
+bool adapter_ties_head(const balora_adapter *adapter);
+/* The model's head is its embedding, the student's is not. */
+bool adapter_unties_head(const balora_adapter *adapter);
 bool adapter_trains_head(const balora_adapter *adapter);
 bool adapter_trains_matrices(const balora_adapter *adapter);
 /* Below it no layer has a trained number. */
@@ -126,8 +136,8 @@ typedef struct adapter_shape {
     /* Does the module take part? Name, layer and projection are set, rank and alpha as above: it may change these two
      * and has_initial. */
     bool (*choose)(adapter_module *module, const void *user);
-    /* Is the tensor trained as it is? NULL: none is. */
-    bool (*trains)(const named_tensor *tensor, const void *user);
+    /* Is the tensor trained as it is, beside the modules that the adapter has by now? NULL: none is. */
+    bool (*trains)(const balora_adapter *adapter, const named_tensor *tensor, const void *user);
     bool untied; /* a head that is tied to the embedding is a tensor of its own */
     const void *user;
 } adapter_shape;

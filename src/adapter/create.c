@@ -23,7 +23,8 @@ static bool list_holds(const char *list, const char *full_name) {
     return false;
 }
 
-static bool train_all(const named_tensor *tensor, const void *user) {
+static bool train_all(const balora_adapter *adapter, const named_tensor *tensor, const void *user) {
+    (void)adapter;
     (void)tensor;
     (void)user;
     return true;

@@ -107,7 +107,7 @@ static const adapter_module *find_adapted(const balora_adapter *adapter, const c
 
 /* A file may hold the head beside the embedding that it is tied to. */
 static const trained_tensor *find_trained(const balora_adapter *adapter, const char *name) {
-    if (adapter->model->config.tied_embeddings && strcmp(name, head_name) == 0)
+    if (adapter_ties_head(adapter) && strcmp(name, head_name) == 0)
         name = embedding_name;
     for (int64_t i = 0; i < adapter->trained_count; i++)
         if (strcmp(adapter->trained[i].tensor->name, name) == 0)
@@ -195,6 +195,12 @@ balora_status adapter_merge(balora_adapter *adapter, const char *folder) {
     merge self = {.adapter = adapter};
     merge_folder target = {0};
     balora_status status;
+    if (adapter_unties_head(adapter))
+        STATUS_GOTO(status_fail(
+            BALORA_ERROR_UNSUPPORTED,
+            "%s ties its head to the embedding, and the adapter trains one of them: files with a head "
+            "of their own cannot be written yet",
+            model->folder));
     STATUS_GOTO(prepare(&self, memory));
     STATUS_GOTO(merge_folder_create(&target, memory, folder, &self.base));
     STATUS_GOTO(write_weights(&self, &target));

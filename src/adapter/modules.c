@@ -1,5 +1,6 @@
 /* Which linear layers of the model an adapter has, and their ranks and scales. */
 #include <stdio.h>
+#include <string.h>
 
 #include "adapter/layout.h"
 #include "base/arith.h"
@@ -27,6 +28,13 @@ static balora_status check_rank(const adapter_module *module, bool any_rank) {
     return status_fail(BALORA_ERROR_ARGUMENT, "rank is %lld; %s [%lld, %lld] allows 1 to %lld",
                        (long long)module->rank, module->name, (long long)part->out, (long long)part->in,
                        (long long)limit);
+}
+
+const adapter_module *adapter_find_module(const balora_adapter *adapter, const char *name) {
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        if (strcmp(adapter->modules[i].name, name) == 0)
+            return &adapter->modules[i];
+    return NULL;
 }
 
 balora_status adapter_list_modules(balora_adapter *adapter, const adapter_shape *shape) {

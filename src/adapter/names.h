@@ -4,7 +4,7 @@
 
 #include "adapter/pattern.h"
 
-#define NAMES_PATTERNS_LIMIT 16384             /* of one key of a configuration */
+#define NAMES_PATTERNS_LIMIT 16384              /* of one key of a configuration */
 #define NAMES_NODES_LIMIT    ((int64_t)1 << 18) /* states of all of them */
 
 typedef enum name_set_kind { NAMES_NONE, NAMES_ALL, NAMES_PATTERN, NAMES_LIST } name_set_kind;

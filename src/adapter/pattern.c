@@ -88,10 +88,10 @@ static balora_status end_alternative(pattern_compiler *self) {
 static balora_status read_group_head(pattern_compiler *self, size_t *length) {
     static const struct {
         const char *head, *what;
-    } refused[] = {{"(?=", "a lookahead"},          {"(?!", "a lookahead"},
-                   {"(?<", "a lookbehind"},         {"(?P=", "a backreference"},
-                   {"(?(", "a conditional group"},  {"(?#", "a comment"},
-                   {"(?>", "an atomic group"},      {"(?", "a flag"}};
+    } refused[] = {{"(?=", "a lookahead"},         {"(?!", "a lookahead"},
+                   {"(?<", "a lookbehind"},        {"(?P=", "a backreference"},
+                   {"(?(", "a conditional group"}, {"(?#", "a comment"},
+                   {"(?>", "an atomic group"},     {"(?", "a flag"}};
     const char *text = self->source + self->at;
     *length = strncmp(text, "(?:", 3) == 0 ? 3 : 1;
     if (strncmp(text, "(?P<", 4) == 0) {
@@ -146,7 +146,7 @@ static size_t read_place(const char *text, int32_t *kind) {
     static const struct {
         const char *source;
         int32_t kind;
-    } places[] = {{"^", NODE_BEGIN},    {"$", NODE_END},      {"\\A", NODE_BEGIN},
+    } places[] = {{"^", NODE_BEGIN}, {"$", NODE_END},      {"\\A", NODE_BEGIN},
                   {"\\Z", NODE_END}, {"\\b", NODE_BORDER}, {"\\B", NODE_INSIDE}};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (strncmp(text, places[i].source, strlen(places[i].source)) == 0) {
@@ -209,7 +209,8 @@ static balora_status compile(pattern_compiler *self) {
     while (self->at < length)
         STATUS_TRY(read_one(self));
     if (self->depth > 0)
-        return pattern_malformed(self, self->groups[self->depth].place, "an opening parenthesis without its closing one");
+        return pattern_malformed(self, self->groups[self->depth].place,
+                                 "an opening parenthesis without its closing one");
     STATUS_TRY(end_alternative(self));
     pattern *out = self->out;
     pattern_fragment end = pattern_nothing;

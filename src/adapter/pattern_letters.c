@@ -21,9 +21,10 @@ static bool put_class(pattern_letters *set, char name) {
     if (kind != 'd' && kind != 'w' && kind != 's')
         return false;
     for (int letter = 0; letter < 128; letter++)
-        if (kind == 'd'   ? letter >= '0' && letter <= '9'
-            : kind == 'w' ? pattern_is_word(letter)
-                          : letter == ' ' || (letter >= '\t' && letter <= '\r') || (letter >= 28 && letter <= 31))
+        if (kind == 'd' ? letter >= '0' && letter <= '9'
+            : kind == 'w'
+                ? pattern_is_word(letter)
+                : letter == ' ' || (letter >= '\t' && letter <= '\r') || (letter >= 28 && letter <= 31))
             put(&own, letter);
     if (inverted)
         invert(&own);

@@ -42,11 +42,12 @@ typedef struct pattern_compiler {
 } pattern_compiler;
 
 static inline bool pattern_is_word(int letter) {
-    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') || (letter >= '0' && letter <= '9') ||
-           letter == '_';
+    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+           (letter >= '0' && letter <= '9') || letter == '_';
 }
 
-static inline balora_status pattern_unsupported(const pattern_compiler *self, size_t place, const char *what) {
+static inline balora_status pattern_unsupported(const pattern_compiler *self, size_t place,
+                                                const char *what) {
     *self->problem = (pattern_problem){what, place};
     return BALORA_ERROR_UNSUPPORTED;
 }

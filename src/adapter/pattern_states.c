@@ -60,7 +60,8 @@ balora_status pattern_make_real(pattern_compiler *self, pattern_fragment *piece)
 }
 
 /* A second copy of a piece, whose states are those from its first up to `behind`. */
-static balora_status copy_piece(pattern_compiler *self, pattern_fragment piece, int32_t behind, pattern_fragment *out) {
+static balora_status copy_piece(pattern_compiler *self, pattern_fragment piece, int32_t behind,
+                                pattern_fragment *out) {
     int32_t shift = self->out->count - piece.first;
     for (int32_t i = piece.first; i < behind; i++) {
         pattern_node node = self->out->nodes[i];
@@ -74,7 +75,8 @@ static balora_status copy_piece(pattern_compiler *self, pattern_fragment piece, 
 }
 
 /* A piece that ends in a state of its own, leading nowhere, with a way past it (`skips`) or back to its start. */
-static balora_status loosen(pattern_compiler *self, pattern_fragment piece, bool skips, bool again, pattern_fragment *out) {
+static balora_status loosen(pattern_compiler *self, pattern_fragment piece, bool skips, bool again,
+                            pattern_fragment *out) {
     int32_t end, begin;
     STATUS_TRY(add_pass(self, -1, -1, &end));
     STATUS_TRY(add_pass(self, piece.start, skips ? end : -1, &begin));
@@ -87,7 +89,8 @@ static balora_status loosen(pattern_compiler *self, pattern_fragment piece, bool
 }
 
 /* Copies come before the piece itself, which stays as it is until the last one is made. */
-balora_status pattern_repeat(pattern_compiler *self, pattern_fragment piece, int32_t low, int32_t high, pattern_fragment *out) {
+balora_status pattern_repeat(pattern_compiler *self, pattern_fragment piece, int32_t low, int32_t high,
+                             pattern_fragment *out) {
     int32_t behind = self->out->count, copies = high < 0 ? (low > 1 ? low : 1) : high;
     pattern_fragment all = pattern_nothing;
     for (int32_t i = 0; i < copies; i++) {

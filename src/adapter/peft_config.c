@@ -7,36 +7,30 @@
 #include "base/status.h"
 
 #define CONFIG_BYTES_LIMIT ((uint64_t)8 << 20)
-#define RANK_LIMIT         65536
 
 /* Keys that are read here, and keys that do not change what the tensors mean whatever they say. */
 static const char *const harmless_keys[] = {
     /* read */
-    "peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "init_lora_weights",
-    "bias",
+    "alpha_pattern", "bias", "ensure_weight_tying", "exclude_modules", "init_lora_weights", "layers_pattern",
+    "layers_to_transform", "lora_alpha", "lora_dropout", "modules_to_save", "peft_type", "r", "rank_pattern",
+    "target_modules", "use_rslora",
     /* where the adapter came from and how it is meant */
     "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type",
-    /* the choice of modules: the tensors tell it */
-    "exclude_modules", "layers_pattern", "layers_to_transform",
     /* details of starts and variants; what would switch them on is checked by its own key */
-    "corda_config", "ensure_weight_tying", "eva_config", "loftq_config", "lora_ga_config", "megatron_core",
-    "qalora_group_size"};
+    "corda_config", "eva_config", "loftq_config", "lora_ga_config", "megatron_core", "qalora_group_size"};
 
 /* Known keys that may only be off, and what they mean. */
 static const struct {
     const char *key, *meaning;
 } unsupported_keys[] = {
     {"alora_invocation_tokens", "an adapter that acts behind invocation tokens only (aLoRA)"},
-    {"alpha_pattern", "an alpha of their own for some modules"},
     {"arrow_config", "routing between several adapters"},
     {"fan_in_fan_out", "weights stored as [in, out]"},
     {"kasa_config", "the KaSA variant"},
     {"layer_replication", "layers that are used more than once"},
     {"lora_bias", "a bias beside B"},
     {"megatron_config", "Megatron's parallel layers"},
-    {"modules_to_save", "whole modules trained beside the low-rank factors"},
     {"monteclora_config", "the MonteCLoRA variant"},
-    {"rank_pattern", "a rank of their own for some modules"},
     {"target_parameters", "factors on parameters that are not linear layers"},
     {"trainable_token_indices", "trained rows of the embedding"},
     {"use_bdlora", "block-diagonal factors"},
@@ -92,16 +86,11 @@ static balora_status check_keys(const peft_config *self) {
 }
 
 static balora_status check_kind(const peft_config *self) {
-    const char *kind = NULL, *bias = "none";
+    const char *kind = NULL;
     STATUS_TRY(json_member_string(self->document, "peft_type", self->path, true, &kind));
     if (strcmp(kind, "LORA") != 0)
         return status_fail(BALORA_ERROR_UNSUPPORTED,
                            "%s: \"peft_type\" is \"%.100s\"; only \"LORA\" is supported", self->path, kind);
-    STATUS_TRY(json_member_string(self->document, "bias", self->path, false, &bias));
-    if (strcmp(bias, "none") != 0)
-        return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: \"bias\" is \"%.100s\": trained biases are not supported; expected \"none\"",
-                           self->path, bias);
     return BALORA_OK;
 }
 
@@ -126,26 +115,10 @@ static balora_status check_start(const peft_config *self) {
         self->path, start != NULL ? "" : json_type_name(value), start != NULL ? start : "");
 }
 
-static balora_status check_targets(const peft_config *self) {
-    const json_t *targets = json_object_get(self->document, "target_modules");
-    if (targets == NULL || json_is_null(targets) || json_is_string(targets))
-        return BALORA_OK;
-    if (!json_is_array(targets))
-        return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: \"target_modules\": expected a string or an array, found %s", self->path,
-                           json_type_name(targets));
-    for (size_t i = 0; i < json_array_size(targets); i++)
-        if (!json_is_string(json_array_get(targets, i)))
-            return status_fail(BALORA_ERROR_FORMAT,
-                               "%s: \"target_modules\"[%zu]: expected a string, found %s", self->path, i,
-                               json_type_name(json_array_get(targets, i)));
-    return BALORA_OK;
-}
-
 static balora_status read_numbers(peft_config *self) {
     self->rank = 8; /* PEFT's defaults */
     self->alpha = 8;
-    STATUS_TRY(json_member_integer(self->document, "r", self->path, false, 1, RANK_LIMIT, &self->rank));
+    STATUS_TRY(json_member_integer(self->document, "r", self->path, false, 1, PEFT_RANK_LIMIT, &self->rank));
     STATUS_TRY(json_member_number(self->document, "lora_alpha", self->path, false, &self->alpha));
     if (!(self->alpha > 0) || !isfinite(self->alpha))
         return status_fail(BALORA_ERROR_FORMAT, "%s: \"lora_alpha\" is %g; expected a number above 0",
@@ -170,9 +143,9 @@ balora_status peft_config_read(peft_config *out, balora_context *context, const 
     STATUS_GOTO(json_read_object(&out->document, &context->memory, out->path, CONFIG_BYTES_LIMIT));
     STATUS_GOTO(check_kind(out));
     STATUS_GOTO(check_start(out));
-    STATUS_GOTO(check_targets(out));
     STATUS_GOTO(check_keys(out));
     STATUS_GOTO(read_numbers(out));
+    STATUS_GOTO(peft_rules_read(out, &context->memory));
     STATUS_GOTO(warn_of_dropout(out, context));
     return BALORA_OK;
 fail:
@@ -182,20 +155,7 @@ fail:
 
 void peft_config_free(peft_config *self, allocator *memory) {
     json_decref(self->document);
+    rules_free(&self->rules);
     memory_free(memory, self->path);
     *self = (peft_config){0};
-}
-
-bool peft_config_targets(const peft_config *self, const char *name, size_t length) {
-    const json_t *targets = json_object_get(self->document, "target_modules");
-    if (!json_is_array(targets))
-        return true;
-    for (size_t i = 0; i < json_array_size(targets); i++) {
-        const char *target = json_string_value(json_array_get(targets, i));
-        size_t size = strlen(target);
-        if (size <= length && memcmp(name + length - size, target, size) == 0 &&
-            (size == length || name[length - size - 1] == '.'))
-            return true;
-    }
-    return false;
 }

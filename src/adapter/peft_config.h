@@ -2,11 +2,12 @@
 #ifndef ADAPTER_PEFT_CONFIG_H
 #define ADAPTER_PEFT_CONFIG_H
 
-#include "adapter/adapter.h"
+#include "adapter/rules.h"
 #include "format/json.h"
 
 #define PEFT_CONFIG_FILE  "adapter_config.json"
 #define PEFT_WEIGHTS_STEM "adapter_model"
+#define PEFT_RANK_LIMIT   65536
 
 typedef struct peft_config {
     json_t *document; /* owned */
@@ -14,6 +15,8 @@ typedef struct peft_config {
     int64_t rank;
     double alpha;
     bool use_rslora;
+    bool tying; /* a tied head stays tied when one of the two is trained whole */
+    module_rules rules;
 } peft_config;
 
 /*
@@ -23,9 +26,8 @@ typedef struct peft_config {
 balora_status peft_config_read(peft_config *out, balora_context *context, const char *folder);
 void peft_config_free(peft_config *self, allocator *memory); /* also on a zeroed one */
 
-/* Does target_modules list the module `name` [length]? A list holds names or their ends; a pattern is not
- * evaluated: true. */
-bool peft_config_targets(const peft_config *self, const char *name, size_t length);
+/* peft_rules.c: self->rules from the document, for peft_config_read. */
+balora_status peft_rules_read(peft_config *self, allocator *memory);
 
 /* Write the configuration of `adapter` as plain LoRA, see plain.h. */
 balora_status peft_config_write(const balora_adapter *adapter, bool trained_only, const char *folder,

@@ -37,7 +37,7 @@ typedef struct written_form {
     bool trained_only; /* see plain.h */
 } written_form;
 
-/* What a module has, of the figures that a pattern may give it. */
+/* What a module has, of the figures that a object may give it. */
 typedef double (*module_figure)(const written_form *form, const adapter_module *module);
 
 static double figure_rank(const written_form *form, const adapter_module *module) {
@@ -74,30 +74,54 @@ static bool is_uniform(const written_form *form, module_figure figure, const pro
 
 /* The modules that differ from `common`: by short names where all of that name have the same, else by full ones. */
 static json_t *list_pattern(const written_form *form, module_figure figure, double common) {
-    json_t *pattern = json_object();
-    bool failed = pattern == NULL;
+    json_t *object = json_object();
+    bool failed = object == NULL;
     for (int64_t i = 0; i < form->adapter->module_count && !failed; i++) {
         const adapter_module *module = &form->adapter->modules[i];
         double value = figure(form, module);
         if (value == common)
             continue;
         bool uniform = is_uniform(form, figure, module->projection, value);
-        failed = json_object_set_new(pattern, uniform ? module->projection->name : module->name,
+        failed = json_object_set_new(object, uniform ? module->projection->name : module->name,
                                      number(value)) != 0;
     }
     if (!failed)
-        return pattern;
-    json_decref(pattern);
+        return object;
+    json_decref(object);
     return NULL;
 }
 
 static int set_pattern(json_t *document, const char *key, const written_form *form, module_figure figure,
                        double common) {
-    json_t *pattern = list_pattern(form, figure, common);
-    if (pattern != NULL && json_object_size(pattern) > 0)
-        return json_object_set_new(document, key, pattern);
-    json_decref(pattern);
-    return pattern == NULL ? -1 : 0;
+    json_t *object = list_pattern(form, figure, common);
+    if (object != NULL && json_object_size(object) > 0)
+        return json_object_set_new(document, key, object);
+    json_decref(object);
+    return object == NULL ? -1 : 0;
+}
+
+static json_t *list_saved(const balora_adapter *adapter) {
+    json_t *list = json_array();
+    bool failed = list == NULL;
+    for (int64_t i = 0; i < adapter->saved.count && !failed; i++)
+        failed = json_array_append_new(list, json_string(adapter->saved.entries[i])) != 0;
+    if (!failed)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* Keys of what is trained beside the factors. */
+static int set_trained(json_t *document, const balora_adapter *adapter) {
+    int failed = 0;
+    if (adapter->bias != BALORA_BIAS_NONE)
+        failed |= json_object_set_new(document, "bias",
+                                      json_string(adapter->bias == BALORA_BIAS_ALL ? "all" : "lora_only"));
+    if (adapter->saved.count > 0)
+        failed |= json_object_set_new(document, "modules_to_save", list_saved(adapter));
+    if (adapter_ties_head(adapter))
+        failed |= json_object_set_new(document, "ensure_weight_tying", json_true());
+    return failed;
 }
 
 static json_t *make_document(const written_form *form, const char *base_model) {
@@ -109,6 +133,7 @@ static json_t *make_document(const written_form *form, const char *base_model) {
     if (document == NULL)
         return NULL;
     bool failed = form->adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;
+    failed = failed || set_trained(document, form->adapter) != 0;
     failed = failed || set_pattern(document, "rank_pattern", form, figure_rank, rank) != 0;
     failed = failed || set_pattern(document, "alpha_pattern", form, figure_alpha, alpha) != 0;
     if (!failed)

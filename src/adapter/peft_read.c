@@ -5,6 +5,7 @@
 #include "adapter/adapter.h"
 #include "adapter/peft_config.h"
 #include "adapter/peft_names.h"
+#include "adapter/peft_trained.h"
 #include "base/status.h"
 #include "model/staging.h"
 
@@ -19,38 +20,38 @@ static balora_status check_name(const peft_input *self, const tensor_place *plac
     const char *name = place->entry->name, *path = place->file->file.path, *module;
     size_t length;
     if (peft_parse_name(name, &module, &length) == FACTOR_COUNT)
-        return status_fail(BALORA_ERROR_UNSUPPORTED,
-                           "%s: tensor \"%s\": expected only " PEFT_NAME_PREFIX
-                           "MODULE.lora_A.weight and .lora_B.weight; "
-                           "this version cannot do what other tensors stand for",
-                           path, name);
+        return peft_check_trained(&self->config, self->model, &self->files, place);
     if (peft_find_module(self->model, module, length) == NULL)
         return status_fail(
             BALORA_ERROR_MISMATCH,
             "%s: tensor \"%s\": the model %s has no linear layer \"%.*s\" that can be adapted; it has "
             "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj in %lld layers",
             path, name, self->model->folder, (int)length, module, (long long)self->model->config.layers);
-    if (!peft_config_targets(&self->config, module, length))
-        return status_fail(BALORA_ERROR_MISMATCH,
-                           "%s: tensor \"%s\": \"target_modules\" of %s does not list its module", path, name,
-                           self->config.path);
-    return BALORA_OK;
+    char whole[PEFT_NAME_BYTES];
+    snprintf(whole, sizeof whole, "%.*s", (int)length, module);
+    const char *key = rules_refusing_key(&self->config.rules, whole);
+    if (key == NULL)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_MISMATCH, "%s: tensor \"%s\": by \"%s\" of %s its module has no factors",
+                       path, name, key, self->config.path);
 }
 
 /* The tensor and its partner, for a name that is known to be sound. */
 static balora_status check_pair(const peft_input *self, const tensor_place *place) {
     const char *name;
     size_t length;
-    peft_parse_name(place->entry->name, &name, &length);
-    const projection *part = peft_find_module(self->model, name, length);
-    char module[PEFT_NAME_BYTES];
-    snprintf(module, sizeof module, "%.*s", (int)length, name);
+    if (peft_parse_name(place->entry->name, &name, &length) == FACTOR_COUNT)
+        return BALORA_OK;
+    adapter_module module = {.projection = peft_find_module(self->model, name, length),
+                             .rank = self->config.rank};
+    snprintf(module.name, sizeof module.name, "%.*s", (int)length, name);
+    rules_set_figures(&self->config.rules, &module);
     for (int kind = 0; kind < FACTOR_COUNT; kind++) {
         char factor[PEFT_NAME_BYTES];
         int64_t shape[2];
         tensor_place found;
-        peft_factor_name(factor, module, (factor_kind)kind);
-        plain_shape(shape, part, self->config.rank, (factor_kind)kind);
+        peft_factor_name(factor, module.name, (factor_kind)kind);
+        plain_shape(shape, module.projection, module.rank, (factor_kind)kind);
         STATUS_TRY(tensor_files_expect(&self->files, factor, 2, shape, &found));
     }
     return BALORA_OK;
@@ -85,10 +86,19 @@ static bool is_held(adapter_module *module, const void *user) {
     char factor[PEFT_NAME_BYTES];
     tensor_place found;
     peft_factor_name(factor, module->name, FACTOR_A);
+    rules_set_figures(&self->config.rules, module);
     return tensor_files_find(&self->files, factor, &found);
 }
 
-static balora_status read_factors(const peft_input *self, balora_adapter *adapter) {
+static bool is_trained(const balora_adapter *adapter, const named_tensor *tensor, const void *user) {
+    const peft_input *self = user;
+    char module[sizeof tensor->name];
+    rules_module_of(module, tensor->name);
+    return peft_trains(&self->config, adapter->model, tensor->name,
+                       adapter_find_module(adapter, module) != NULL);
+}
+
+static balora_status read_all(const peft_input *self, balora_adapter *adapter) {
     staging stage;
     balora_status status =
         staging_create(&stage, &adapter->model->context->memory, &adapter->model->device, adapter->queue);
@@ -101,6 +111,8 @@ static balora_status read_factors(const peft_input *self, balora_adapter *adapte
         tensor_files_find(&self->files, name, &place);
         status = staging_read(&stage, &place, 0, kind == FACTOR_A ? module->a : module->b, true);
     }
+    if (status == BALORA_OK)
+        status = peft_read_trained(&self->config, &self->files, adapter, &stage);
     if (status == BALORA_OK)
         status = adapter_refresh(adapter, adapter->queue);
     if (status == BALORA_OK)
@@ -127,9 +139,14 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
         .exact = true,
         .any_rank = true,
         .choose = is_held,
+        .trains = is_trained,
+        .untied = !input.config.tying,
         .user = &input};
     STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
-    STATUS_GOTO(read_factors(&input, adapter));
+    STATUS_GOTO(read_all(&input, adapter));
+    adapter->saved = input.config.rules.saved; /* taken over */
+    adapter->bias = input.config.rules.bias;
+    input.config.rules.saved = (name_set){0};
     *out = adapter;
     adapter = NULL;
 fail:

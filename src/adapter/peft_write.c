@@ -2,6 +2,7 @@
 #include "adapter/adapter.h"
 #include "adapter/peft_config.h"
 #include "adapter/peft_names.h"
+#include "adapter/peft_trained.h"
 #include "adapter/plain.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -10,16 +11,43 @@
 /* A file under construction. */
 typedef struct peft_output {
     plain_factors factors;
-    safetensors_tensor *tensors; /* A and B of each module in turn */
+    staging stage;
+    safetensors_tensor *tensors; /* A and B of each module in turn, then what is trained as it is */
+    int64_t count;
     char (*names)[PEFT_NAME_BYTES];
 } peft_output;
 
+static int64_t factor_count(const balora_adapter *adapter) {
+    return adapter->module_count * FACTOR_COUNT;
+}
+
+/* The trained tensor that is the file's tensor `index`: a head that is tied to the embedding comes last, once more. */
+static const trained_tensor *trained_at(const balora_adapter *adapter, int64_t index) {
+    index -= factor_count(adapter);
+    return &adapter
+                ->trained[index < adapter->trained_count ? index
+                                                         : 0]; /* the embedding is the first of all tensors */
+}
+
+static void list_trained(peft_output *self, int64_t index) {
+    const balora_adapter *adapter = self->factors.adapter;
+    const trained_tensor *trained = trained_at(adapter, index);
+    bool is_head = index - factor_count(adapter) == adapter->trained_count;
+    safetensors_tensor *out = &self->tensors[index];
+    peft_trained_name(self->names[index], adapter, is_head ? "lm_head.weight" : trained->tensor->name);
+    *out =
+        (safetensors_tensor){.name = self->names[index], .dtype = BALORA_F32, .rank = trained->tensor->rank};
+    out->shape[0] = out->rank == 1 ? trained->value.cols : trained->value.rows;
+    out->shape[1] = out->rank == 1 ? 0 : trained->value.cols;
+}
+
 static balora_status list_tensors(peft_output *self, allocator *memory) {
     const balora_adapter *adapter = self->factors.adapter;
-    size_t count = (size_t)adapter->module_count * FACTOR_COUNT;
+    self->count = factor_count(adapter) + adapter->trained_count + adapter_ties_head(adapter);
+    size_t count = (size_t)self->count;
     STATUS_TRY(memory_zeroed(memory, &self->tensors, count, sizeof *self->tensors, "a list of factors"));
     STATUS_TRY(memory_zeroed(memory, &self->names, count, sizeof *self->names, "names of factors"));
-    for (size_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < factor_count(adapter); i++) {
         const adapter_module *module = &adapter->modules[i / FACTOR_COUNT];
         factor_kind kind = (factor_kind)(i % FACTOR_COUNT);
         int64_t rank = plain_rank(module, self->factors.trained_only);
@@ -27,21 +55,35 @@ static balora_status list_tensors(peft_output *self, allocator *memory) {
         self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = BALORA_F32, .rank = 2};
         plain_shape(self->tensors[i].shape, module->projection, rank, kind);
     }
+    for (int64_t i = factor_count(adapter); i < self->count; i++)
+        list_trained(self, i);
     return BALORA_OK;
 }
 
-static balora_status write_weights(const peft_output *self, allocator *memory, const char *path) {
+static balora_status check_trained(peft_output *self) {
     const balora_adapter *adapter = self->factors.adapter;
+    for (int64_t i = 0; i < adapter->trained_count; i++)
+        STATUS_TRY(staging_check(&self->stage, adapter->trained[i].tensor->name, adapter->trained[i].value,
+                                 BALORA_F32));
+    return BALORA_OK;
+}
+
+static balora_status write_tensor(peft_output *self, safetensors_writer *writer, int64_t index) {
+    const balora_adapter *adapter = self->factors.adapter;
+    if (index >= factor_count(adapter))
+        return staging_write(&self->stage, writer, self->names[index], trained_at(adapter, index)->value,
+                             BALORA_F32);
+    const int64_t *shape = self->tensors[index].shape;
+    STATUS_TRY(plain_read(&self->factors, &adapter->modules[index / FACTOR_COUNT],
+                          (factor_kind)(index % FACTOR_COUNT)));
+    return safetensors_write(writer, self->factors.values, (uint64_t)(shape[0] * shape[1]) * sizeof(float));
+}
+
+static balora_status write_weights(peft_output *self, allocator *memory, const char *path) {
     safetensors_writer writer;
-    STATUS_TRY(
-        safetensors_create(&writer, memory, path, self->tensors, adapter->module_count * FACTOR_COUNT, NULL));
+    STATUS_TRY(safetensors_create(&writer, memory, path, self->tensors, self->count, NULL));
     for (int64_t i; (i = safetensors_next(&writer)) >= 0;) {
-        const int64_t *shape = self->tensors[i].shape;
-        balora_status status =
-            plain_read(&self->factors, &adapter->modules[i / FACTOR_COUNT], (factor_kind)(i % FACTOR_COUNT));
-        if (status == BALORA_OK)
-            status = safetensors_write(&writer, self->factors.values,
-                                       (uint64_t)(shape[0] * shape[1]) * sizeof(float));
+        balora_status status = write_tensor(self, &writer, i);
         if (status != BALORA_OK) {
             safetensors_abandon(&writer);
             return status;
@@ -62,6 +104,8 @@ balora_status adapter_save_form(balora_adapter *adapter, const char *folder, con
     char *path = NULL;
     balora_status status;
     STATUS_GOTO(plain_create(&output.factors, adapter, trained_only));
+    STATUS_GOTO(staging_create(&output.stage, memory, &adapter->model->device, adapter->queue));
+    STATUS_GOTO(check_trained(&output));
     STATUS_GOTO(list_tensors(&output, memory));
     STATUS_GOTO(file_make_folder(folder));
     STATUS_GOTO(file_join(memory, &path, folder, PEFT_WEIGHTS_STEM ".safetensors"));
@@ -73,6 +117,7 @@ fail:
     memory_free(memory, output.tensors);
     memory_free(memory, output.names);
     plain_free(&output.factors);
+    staging_free(&output.stage);
     return status;
 }
 

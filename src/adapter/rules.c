@@ -57,11 +57,16 @@ static bool in_layers(const module_rules *self, const char *name) {
     return false;
 }
 
-bool rules_target(const module_rules *self, const char *name) {
-    if (name_set_holds(&self->excluded, name) || rules_save(self, name) || !name_set_holds(&self->targets, name))
-        return false;
+const char *rules_refusing_key(const module_rules *self, const char *name) {
+    if (name_set_holds(&self->excluded, name))
+        return "exclude_modules";
+    if (rules_save(self, name))
+        return "modules_to_save";
+    if (!name_set_holds(&self->targets, name))
+        return "target_modules";
     /* A name that is listed as a whole needs no layer. */
-    return !self->by_layer || name_set_lists(&self->targets, name) || in_layers(self, name);
+    bool chosen = !self->by_layer || name_set_lists(&self->targets, name) || in_layers(self, name);
+    return chosen ? NULL : "layers_to_transform";
 }
 
 void rules_set_figures(const module_rules *self, adapter_module *module) {
@@ -97,20 +102,11 @@ void rules_module_of(char module[MODULE_BYTES], const char *tensor) {
     snprintf(module, MODULE_BYTES, "%.*s", dot != NULL ? (int)(dot - tensor) : 0, tensor);
 }
 
-static bool is_adapted(const balora_adapter *adapter, const char *module) {
-    for (int64_t i = 0; i < adapter->module_count; i++)
-        if (strcmp(adapter->modules[i].name, module) == 0)
-            return true;
-    return false;
-}
-
-bool rules_train(const module_rules *self, const balora_adapter *adapter, const named_tensor *tensor) {
+bool rules_train(const module_rules *self, const char *tensor, bool adapted) {
     char module[MODULE_BYTES];
-    rules_module_of(module, tensor->name);
+    rules_module_of(module, tensor);
     if (rules_save(self, module))
         return true;
-    bool is_bias = strcmp(tensor->name + strlen(module), ".bias") == 0;
-    if (!is_bias || self->bias == BALORA_BIAS_NONE)
-        return false;
-    return self->bias == BALORA_BIAS_ALL || is_adapted(adapter, module);
+    bool is_bias = strcmp(tensor + strlen(module), ".bias") == 0;
+    return is_bias && (self->bias == BALORA_BIAS_ALL || (self->bias == BALORA_BIAS_LORA_ONLY && adapted));
 }

@@ -15,7 +15,8 @@ typedef struct module_rules {
     bool by_layer;   /* only modules of the layers below */
     int64_t *layers; /* [layer_count] */
     int64_t layer_count;
-    name_figures layer_patterns; /* what stands before a layer's number; empty: anything. Figures are not used */
+    name_figures
+        layer_patterns; /* what stands before a layer's number; empty: anything. Figures are not used */
     name_figures ranks, alphas;
     name_set saved;     /* modules_to_save: names that end so are trained whole */
     int32_t bias;       /* BALORA_BIAS_... */
@@ -24,8 +25,8 @@ typedef struct module_rules {
 
 void rules_free(module_rules *self); /* also on a zeroed one */
 
-/* Does the module get factors? */
-bool rules_target(const module_rules *self, const char *name);
+/* The key that keeps the module from having factors, "exclude_modules"; NULL: it has. */
+const char *rules_refusing_key(const module_rules *self, const char *name);
 
 /* Give the module the rank and alpha that patterns say. */
 void rules_set_figures(const module_rules *self, adapter_module *module);
@@ -33,8 +34,8 @@ void rules_set_figures(const module_rules *self, adapter_module *module);
 /* Is the module, or one that it lies in, trained whole? */
 bool rules_save(const module_rules *self, const char *module);
 
-/* Is the tensor trained as it is, with the modules that the adapter has? */
-bool rules_train(const module_rules *self, const balora_adapter *adapter, const named_tensor *tensor);
+/* Is the tensor of that name trained as it is? `adapted`: its module has factors. */
+bool rules_train(const module_rules *self, const char *tensor, bool adapted);
 
 /* The module of a tensor, "model.norm" of "model.norm.weight". */
 void rules_module_of(char module[sizeof((named_tensor *)0)->name], const char *tensor);

@@ -8,27 +8,25 @@
 #include "base/arith.h"
 #include "base/status.h"
 
-/* How many parts a field of the student's weights has, and how many of them the shape trains. */
-static void count_parts(const weights *student, const adapter_shape *shape, const matrix_view *field,
-                        int64_t *parts, int64_t *trained) {
+/* How many parts a field of the student's weights has, and how many of them are trained. */
+static void count_parts(const weights *student, const bool *chosen, const matrix_view *field, int64_t *parts,
+                        int64_t *trained) {
     *parts = *trained = 0;
-    for (int64_t i = 0; i < student->tensor_count; i++) {
-        const named_tensor *tensor = &student->tensors[i];
-        if (tensor->field != field)
-            continue;
-        ++*parts;
-        *trained += shape->trains(tensor, shape->user);
-    }
+    for (int64_t i = 0; i < student->tensor_count; i++)
+        if (student->tensors[i].field == field) {
+            ++*parts;
+            *trained += chosen[i];
+        }
 }
 
 /* The field's place in the table; a new one where none of its tensors was there before. */
-static int64_t find_field(balora_adapter *adapter, const adapter_shape *shape, int64_t index) {
+static int64_t find_field(balora_adapter *adapter, const bool *chosen, int64_t index) {
     const named_tensor *tensor = &adapter->student.tensors[index];
     for (int64_t i = adapter->field_count - 1; i >= 0; i--)
         if (adapter->fields[i].student == tensor->field)
             return i;
     int64_t parts, trained;
-    count_parts(&adapter->student, shape, tensor->field, &parts, &trained);
+    count_parts(&adapter->student, chosen, tensor->field, &parts, &trained);
     adapter->fields[adapter->field_count] =
         (trained_field){.student = tensor->field,
                         .gradient = adapter->gradient_views.tensors[index].field,
@@ -38,7 +36,7 @@ static int64_t find_field(balora_adapter *adapter, const adapter_shape *shape, i
     return adapter->field_count++;
 }
 
-static balora_status make_tables(balora_adapter *adapter, const adapter_shape *shape) {
+static balora_status make_tables(balora_adapter *adapter, const bool *chosen) {
     allocator *memory = &adapter->model->context->memory;
     const weights *student = &adapter->student;
     size_t count = (size_t)adapter->trained_count;
@@ -50,9 +48,19 @@ static balora_status make_tables(balora_adapter *adapter, const adapter_shape *s
                              sizeof *adapter->trained_groups, "a table of trained groups"));
     trained_tensor *next = adapter->trained;
     for (int64_t i = 0; i < student->tensor_count; i++)
-        if (shape->trains(&student->tensors[i], shape->user))
+        if (chosen[i])
             *next++ =
-                (trained_tensor){.tensor = &student->tensors[i], .field = find_field(adapter, shape, i)};
+                (trained_tensor){.tensor = &student->tensors[i], .field = find_field(adapter, chosen, i)};
+    return BALORA_OK;
+}
+
+/* Gradients by the same names: none, until there are some. */
+static balora_status make_gradient_views(balora_adapter *adapter, const model_config *config) {
+    balora_model *model = adapter->model;
+    STATUS_TRY(weights_share(&adapter->gradient_views, &model->context->memory, &model->weights, config));
+    for (int64_t i = 0; i < adapter->gradient_views.tensor_count; i++)
+        *adapter->gradient_views.tensors[i].field = view_none();
+    adapter->gradient_views.head = view_none();
     return BALORA_OK;
 }
 
@@ -60,17 +68,23 @@ balora_status adapter_list_trained(balora_adapter *adapter, const adapter_shape 
     balora_model *model = adapter->model;
     allocator *memory = &model->context->memory;
     model_config config = model->config;
+    bool *chosen = NULL;
+    balora_status status;
     config.tied_embeddings = config.tied_embeddings && !shape->untied;
-    STATUS_TRY(weights_share(&adapter->student, memory, &model->weights, &config));
-    for (int64_t i = 0; i < adapter->student.tensor_count; i++)
-        adapter->trained_count += shape->trains(&adapter->student.tensors[i], shape->user);
-    if (adapter->trained_count == 0)
-        return BALORA_OK;
-    STATUS_TRY(weights_share(&adapter->gradient_views, memory, &model->weights, &config));
-    for (int64_t i = 0; i < adapter->gradient_views.tensor_count; i++)
-        *adapter->gradient_views.tensors[i].field = view_none();
-    adapter->gradient_views.head = view_none();
-    return make_tables(adapter, shape);
+    STATUS_GOTO(weights_share(&adapter->student, memory, &model->weights, &config));
+    STATUS_GOTO(memory_zeroed(memory, &chosen, (size_t)adapter->student.tensor_count, sizeof *chosen,
+                              "a list of tensors"));
+    for (int64_t i = 0; i < adapter->student.tensor_count; i++) {
+        chosen[i] = shape->trains(adapter, &adapter->student.tensors[i], shape->user);
+        adapter->trained_count += chosen[i];
+    }
+    if (adapter->trained_count > 0) {
+        STATUS_GOTO(make_gradient_views(adapter, &config));
+        STATUS_GOTO(make_tables(adapter, chosen));
+    }
+fail:
+    memory_free(memory, chosen);
+    return status;
 }
 
 void adapter_place_trained(balora_adapter *adapter, arena *plan, bool gradients) {
@@ -98,12 +112,6 @@ void adapter_place_copies(balora_adapter *adapter, arena *plan) {
     }
 }
 
-/* Does the head follow the embedding? */
-static bool is_tied(const balora_adapter *adapter) {
-    return adapter->model->config.tied_embeddings &&
-           adapter->student.tensor_count == adapter->model->weights.tensor_count;
-}
-
 balora_status adapter_start_trained(balora_adapter *adapter) {
     const backend_ops *ops = adapter->model->device.ops;
     for (int64_t i = 0; i < adapter->trained_count; i++) {
@@ -116,7 +124,7 @@ balora_status adapter_start_trained(balora_adapter *adapter) {
             STATUS_TRY(ops->copy(adapter->queue, field->value, field->base));
         *field->student = field->value;
     }
-    if (adapter->trained_count > 0 && is_tied(adapter))
+    if (adapter_ties_head(adapter))
         adapter->student.head = adapter->student.embedding;
     return BALORA_OK;
 }
@@ -141,7 +149,7 @@ void adapter_connect_gradients(balora_adapter *adapter) {
         *adapter->fields[i].gradient = adapter->fields[i].whole_gradient;
     if (adapter->trained_count == 0)
         return;
-    if (is_tied(adapter))
+    if (adapter_ties_head(adapter))
         adapter->gradient_views.head = adapter->gradient_views.embedding;
     for (int64_t layer = 0; layer < adapter->model->config.layers; layer++)
         for (int index = 0; index < GROUP_COUNT; index++) {
@@ -155,6 +163,18 @@ void adapter_connect_gradients(balora_adapter *adapter) {
 
 const weights *adapter_student(const balora_adapter *adapter) {
     return adapter->trained_count > 0 ? &adapter->student : &adapter->model->weights;
+}
+
+bool adapter_ties_head(const balora_adapter *adapter) {
+    const weights *base = &adapter->model->weights;
+    return adapter->model->config.tied_embeddings && adapter->trained_count > 0 &&
+           adapter->student.tensor_count == base->tensor_count &&
+           !view_same(adapter->student.embedding, base->embedding);
+}
+
+bool adapter_unties_head(const balora_adapter *adapter) {
+    const weights *student = adapter_student(adapter);
+    return adapter->model->config.tied_embeddings && !view_same(student->head, student->embedding);
 }
 
 bool adapter_trains_head(const balora_adapter *adapter) {

@@ -69,21 +69,35 @@ balora_status staging_read(staging *self, const tensor_place *source, int64_t fi
     return BALORA_OK;
 }
 
+/* A piece in host memory as `dtype`. */
+static balora_status fetch(staging *self, const char *name, matrix_view piece, int32_t dtype) {
+    const backend_ops *ops = self->device->ops;
+    int64_t elements = piece.rows * piece.cols;
+    STATUS_TRY(ops->copy(self->queue, view_make(self->buffer, 0, dtype, piece.rows, piece.cols), piece));
+    STATUS_TRY(ops->download(self->queue, self->host, self->buffer, 0, elements * dtype_size(dtype)));
+    STATUS_TRY(ops->synchronize(self->queue));
+    if (dtype_find_non_finite(dtype, self->host, elements) < 0)
+        return BALORA_OK;
+    return status_fail(BALORA_ERROR_NUMERIC,
+                       "tensor \"%s\" holds a value that is not finite as %s: nothing was written", name,
+                       dtype_name(dtype));
+}
+
 balora_status staging_write(staging *self, safetensors_writer *writer, const char *name, matrix_view source,
                             int32_t dtype) {
-    const backend_ops *ops = self->device->ops;
     int64_t size = dtype_size(dtype), at;
     piece_walk walk = walk_pieces(source, size);
     for (matrix_view piece; next_piece(&walk, &piece, &at);) {
-        int64_t elements = piece.rows * piece.cols;
-        STATUS_TRY(ops->copy(self->queue, view_make(self->buffer, 0, dtype, piece.rows, piece.cols), piece));
-        STATUS_TRY(ops->download(self->queue, self->host, self->buffer, 0, elements * size));
-        STATUS_TRY(ops->synchronize(self->queue));
-        if (dtype_find_non_finite(dtype, self->host, elements) >= 0)
-            return status_fail(BALORA_ERROR_NUMERIC,
-                               "tensor \"%s\" holds a value that is not finite as %s: nothing was written",
-                               name, dtype_name(dtype));
-        STATUS_TRY(safetensors_write(writer, self->host, (uint64_t)(elements * size)));
+        STATUS_TRY(fetch(self, name, piece, dtype));
+        STATUS_TRY(safetensors_write(writer, self->host, (uint64_t)(piece.rows * piece.cols * size)));
     }
+    return BALORA_OK;
+}
+
+balora_status staging_check(staging *self, const char *name, matrix_view source, int32_t dtype) {
+    int64_t at;
+    piece_walk walk = walk_pieces(source, dtype_size(dtype));
+    for (matrix_view piece; next_piece(&walk, &piece, &at);)
+        STATUS_TRY(fetch(self, name, piece, dtype));
     return BALORA_OK;
 }

@@ -33,4 +33,7 @@ balora_status staging_read(staging *self, const tensor_place *source, int64_t fi
 balora_status staging_write(staging *self, safetensors_writer *writer, const char *name, matrix_view source,
                             int32_t dtype);
 
+/* The same failure without writing. */
+balora_status staging_check(staging *self, const char *name, matrix_view source, int32_t dtype);
+
 #endif
