@@ -6,32 +6,34 @@
 #include "adapter/peft_config.h"
 #include "base/status.h"
 
-static balora_status wrong_type(const peft_config *self, const char *key, const char *expected, const json_t *found) {
+static balora_status wrong_type(const peft_config *self, const char *key, const char *expected,
+                                const json_t *found) {
     return status_fail(BALORA_ERROR_FORMAT, "%s: \"%s\": expected %s, found %s", self->path, key, expected,
                        json_type_name(found));
 }
 
-static balora_status bad_pattern(const peft_config *self, const char *key, const char *source, balora_status status,
-                                 pattern_problem problem) {
+static balora_status bad_pattern(const peft_config *self, const char *key, const char *source,
+                                 balora_status status, pattern_problem problem) {
     if (status == BALORA_ERROR_UNSUPPORTED)
-        return status_fail(status,
-                           "%s: \"%s\": the pattern \"%.200s\" has, at byte %zu, %s: this version cannot match that; "
-                           "list the names of the modules instead",
-                           self->path, key, source, problem.place, problem.what);
+        return status_fail(
+            status,
+            "%s: \"%s\": the pattern \"%.200s\" has, at byte %zu, %s: this version cannot match that; "
+            "list the names of the modules instead",
+            self->path, key, source, problem.place, problem.what);
     if (status == BALORA_ERROR_FORMAT)
-        return status_fail(status, "%s: \"%s\": the pattern \"%.200s\" has, at byte %zu, %s", self->path, key, source,
-                           problem.place, problem.what);
+        return status_fail(status, "%s: \"%s\": the pattern \"%.200s\" has, at byte %zu, %s", self->path, key,
+                           source, problem.place, problem.what);
     return status;
 }
 
-static balora_status read_list(const peft_config *self, allocator *memory, const char *key, const json_t *list,
-                               name_set *out) {
+static balora_status read_list(const peft_config *self, allocator *memory, const char *key,
+                               const json_t *list, name_set *out) {
     out->kind = NAMES_LIST;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *entry = json_array_get(list, i);
         if (!json_is_string(entry))
-            return status_fail(BALORA_ERROR_FORMAT, "%s: \"%s\"[%zu]: expected a string, found %s", self->path, key, i,
-                               json_type_name(entry));
+            return status_fail(BALORA_ERROR_FORMAT, "%s: \"%s\"[%zu]: expected a string, found %s",
+                               self->path, key, i, json_type_name(entry));
         STATUS_TRY(name_set_add(out, memory, json_string_value(entry), json_string_length(entry)));
     }
     return BALORA_OK;
@@ -59,8 +61,8 @@ static balora_status read_set(const peft_config *self, allocator *memory, const 
     return BALORA_OK;
 }
 
-static balora_status add_figure(const peft_config *self, allocator *memory, const char *key, const char *source,
-                                double value, name_figures *out) {
+static balora_status add_figure(const peft_config *self, allocator *memory, const char *key,
+                                const char *source, double value, name_figures *out) {
     pattern_problem problem;
     return bad_pattern(self, key, source, name_figures_add(out, memory, source, value, &problem), problem);
 }
@@ -79,8 +81,8 @@ static balora_status read_figures(const peft_config *self, allocator *memory, co
         bool fits = whole ? json_is_integer(figure) && number >= 1 && number <= PEFT_RANK_LIMIT
                           : json_is_number(figure) && number > 0 && isfinite(number);
         if (!fits)
-            return status_fail(BALORA_ERROR_FORMAT, "%s: \"%s\": \"%.200s\": expected %s", self->path, key, source,
-                               whole ? "a whole number from 1 to 65536" : "a number above 0");
+            return status_fail(BALORA_ERROR_FORMAT, "%s: \"%s\": \"%.200s\": expected %s", self->path, key,
+                               source, whole ? "a whole number from 1 to 65536" : "a number above 0");
         STATUS_TRY(add_figure(self, memory, key, source, number, out));
     }
     return BALORA_OK;
@@ -115,8 +117,8 @@ static balora_status read_layer_patterns(peft_config *self, allocator *memory) {
     if (!is_list && !json_is_string(value))
         return wrong_type(self, key, "a string or an array of strings", value);
     if (!self->rules.by_layer)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: \"layers_pattern\" stands without \"layers_to_transform\"",
-                           self->path);
+        return status_fail(BALORA_ERROR_FORMAT,
+                           "%s: \"layers_pattern\" stands without \"layers_to_transform\"", self->path);
     for (size_t i = 0; i < (is_list ? json_array_size(value) : 1); i++) {
         const json_t *entry = is_list ? json_array_get(value, i) : value;
         if (!json_is_string(entry))
@@ -137,7 +139,8 @@ static balora_status read_bias(peft_config *self) {
         self->rules.bias = BALORA_BIAS_LORA_ONLY;
     else
         return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: \"bias\" is \"%.100s\"; expected \"none\", \"all\" or \"lora_only\"", self->path, bias);
+                           "%s: \"bias\" is \"%.100s\"; expected \"none\", \"all\" or \"lora_only\"",
+                           self->path, bias);
     return BALORA_OK;
 }
 
@@ -160,9 +163,10 @@ balora_status peft_rules_read(peft_config *self, allocator *memory) {
     STATUS_TRY(read_layers(self, memory));
     STATUS_TRY(read_layer_patterns(self, memory));
     if (rules->by_layer && json_is_string(json_object_get(self->document, "target_modules")))
-        return status_fail(BALORA_ERROR_FORMAT,
-                           "%s: \"layers_to_transform\" cannot stand beside a \"target_modules\" that is a string",
-                           self->path);
+        return status_fail(
+            BALORA_ERROR_FORMAT,
+            "%s: \"layers_to_transform\" cannot stand beside a \"target_modules\" that is a string",
+            self->path);
     STATUS_TRY(read_figures(self, memory, "rank_pattern", true, &rules->ranks));
     STATUS_TRY(read_figures(self, memory, "alpha_pattern", false, &rules->alphas));
     STATUS_TRY(read_saved(self, memory));

@@ -34,7 +34,8 @@ static bool holds_factors(const tensor_files *files, const char *module) {
 }
 
 /* "model.X.q_proj.bias" of "base_model.model.model.X.q_proj.base_layer.bias"; false for names of another form. */
-static bool parse_trained(const tensor_files *files, const char *name, char tensor[PEFT_NAME_BYTES], bool *adapted) {
+static bool parse_trained(const tensor_files *files, const char *name, char tensor[PEFT_NAME_BYTES],
+                          bool *adapted) {
     static const char wrapped[] = ".base_layer.bias";
     const size_t prefix = sizeof PEFT_NAME_PREFIX - 1, suffix = sizeof wrapped - 1;
     size_t length = strlen(name);
@@ -55,18 +56,19 @@ static bool parse_trained(const tensor_files *files, const char *name, char tens
     return *adapted || !is_wrapped;
 }
 
-balora_status peft_check_trained(const peft_config *config, const balora_model *model, const tensor_files *files,
-                                 const tensor_place *place) {
+balora_status peft_check_trained(const peft_config *config, const balora_model *model,
+                                 const tensor_files *files, const tensor_place *place) {
     char tensor[PEFT_NAME_BYTES];
     bool adapted = false;
     if (parse_trained(files, place->entry->name, tensor, &adapted) && model_has(model, tensor) &&
         peft_trains(config, model, tensor, adapted))
         return BALORA_OK;
-    return status_fail(BALORA_ERROR_UNSUPPORTED,
-                       "%s: tensor \"%s\": expected " PEFT_NAME_PREFIX
-                       "MODULE.lora_A.weight or .lora_B.weight, or a tensor that \"modules_to_save\" or \"bias\" of %s "
-                       "names; this version cannot do what others stand for",
-                       place->file->file.path, place->entry->name, config->path);
+    return status_fail(
+        BALORA_ERROR_UNSUPPORTED,
+        "%s: tensor \"%s\": expected " PEFT_NAME_PREFIX
+        "MODULE.lora_A.weight or .lora_B.weight, or a tensor that \"modules_to_save\" or \"bias\" of %s "
+        "names; this version cannot do what others stand for",
+        place->file->file.path, place->entry->name, config->path);
 }
 
 void peft_trained_name(char name[PEFT_NAME_BYTES], const balora_adapter *adapter, const char *tensor) {
@@ -95,9 +97,10 @@ static balora_status check_entries(const peft_config *config, const balora_adapt
             found = rules_save(&one, module);
         }
         if (!found)
-            return status_fail(BALORA_ERROR_MISMATCH,
-                               "%s: \"modules_to_save\": the model %s has no module whose name ends in \"%.200s\"",
-                               config->path, adapter->model->folder, saved->entries[i]);
+            return status_fail(
+                BALORA_ERROR_MISMATCH,
+                "%s: \"modules_to_save\": the model %s has no module whose name ends in \"%.200s\"",
+                config->path, adapter->model->folder, saved->entries[i]);
     }
     return BALORA_OK;
 }
@@ -118,9 +121,10 @@ static balora_status check_head(const tensor_files *files, const staging *stage)
     }
     if (same)
         return BALORA_OK;
-    return status_fail(BALORA_ERROR_MISMATCH,
-                       "%s: \"%s\" and \"%s\" differ, but \"ensure_weight_tying\" says that they are one matrix",
-                       head.file->file.path, head.entry->name, embedding.entry->name);
+    return status_fail(
+        BALORA_ERROR_MISMATCH,
+        "%s: \"%s\" and \"%s\" differ, but \"ensure_weight_tying\" says that they are one matrix",
+        head.file->file.path, head.entry->name, embedding.entry->name);
 }
 
 static balora_status read_one(const tensor_files *files, const balora_adapter *adapter,
@@ -160,5 +164,6 @@ balora_status peft_read_trained(const peft_config *config, const tensor_files *f
     if (!lacked)
         return BALORA_OK;
     return context_log(adapter->model->context, BALORA_LOG_WARNING,
-                       "%s: \"bias\" trains biases that the file does not hold; they start as the model's", config->path);
+                       "%s: \"bias\" trains biases that the file does not hold; they start as the model's",
+                       config->path);
 }

@@ -10,8 +10,8 @@
 bool peft_trains(const peft_config *config, const balora_model *model, const char *tensor, bool adapted);
 
 /* UNSUPPORTED: the tensor is no factor, and not one that the configuration trains either. */
-balora_status peft_check_trained(const peft_config *config, const balora_model *model, const tensor_files *files,
-                                 const tensor_place *place);
+balora_status peft_check_trained(const peft_config *config, const balora_model *model,
+                                 const tensor_files *files, const tensor_place *place);
 
 /*
  * base_model.model.MODULE.weight. Layers that have factors hold their bias as MODULE.base_layer.bias.
