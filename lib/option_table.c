@@ -42,6 +42,10 @@ static const int32_t consistency_schedule_values[] = {BALORA_CONSISTENCY_CONSTAN
                                                       BALORA_CONSISTENCY_ADAPTIVE};
 static const int32_t focus_schedule_values[] = {BALORA_FOCUS_CONSTANT, BALORA_FOCUS_TWO_PHASE,
                                                 BALORA_FOCUS_LINEAR_WARMUP, BALORA_FOCUS_QUADRATIC_WARMUP};
+static const int32_t consistency_form_values[] = {BALORA_CONSISTENCY_FORM_KL,
+                                                  BALORA_CONSISTENCY_FORM_NORMALIZED};
+static const int32_t diversity_form_values[] = {BALORA_DIVERSITY_FORM_ENTROPY,
+                                                BALORA_DIVERSITY_FORM_COVARIANCE};
 static const int32_t lr_schedule_values[] = {BALORA_LR_COSINE, BALORA_LR_LINEAR, BALORA_LR_CONSTANT};
 static const int32_t optimizer_values[] = {BALORA_OPTIMIZER_ADAMW, BALORA_OPTIMIZER_LION,
                                            BALORA_OPTIMIZER_ADAMW_8BIT};
@@ -104,6 +108,10 @@ static const option_field regularizer_fields[] = {
            "least adaptive consistency weight; negative: a tenth of it"),
     NUMBER(balora_regularizer_options, adaptive_maximum, -INFINITY, INFINITY, "-1",
            "largest adaptive consistency weight; negative: the weight itself"),
+    CHOICE(balora_regularizer_options, consistency_form, "kl|normalized", consistency_form_values, "kl",
+           "what the consistency term compares; training has kl"),
+    CHOICE(balora_regularizer_options, diversity_form, "entropy|covariance", diversity_form_values, "entropy",
+           "what the diversity term measures; training has entropy"),
 };
 
 static const balora_optimizer_options optimizer_defaults = BALORA_OPTIMIZER_OPTIONS_INIT;

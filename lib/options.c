@@ -31,35 +31,48 @@ balora_status options_check_size(const void *caller, const char *name) {
     return BALORA_OK;
 }
 
-static balora_status check_tail(const option_table *table, const void *caller) {
+/* What a newer caller knows beyond our struct must be zero. */
+static balora_status check_tail(const char *name, uint64_t known, const void *caller) {
     const unsigned char *bytes = caller;
     uint64_t size = struct_size(caller);
-    for (uint64_t i = table->bytes; i < size; i++)
+    for (uint64_t i = known; i < size; i++)
         if (bytes[i] != 0)
             return status_fail(
                 BALORA_ERROR_ABI,
                 "%s: the caller was built against a newer header and sets an option at byte %llu that "
-                "this library (%zu bytes) does not know; update the library",
-                table->name, (unsigned long long)i, table->bytes);
-    if (table->reserved != 0 && size >= table->reserved + sizeof(int32_t)) {
-        int32_t reserved;
-        memcpy(&reserved, bytes + table->reserved, sizeof reserved);
-        if (reserved != 0)
-            return status_fail(BALORA_ERROR_ABI, "%s: reserved is %d; it must be 0", table->name, reserved);
-    }
+                "this library (%llu bytes) does not know; update the library",
+                name, (unsigned long long)i, (unsigned long long)known);
+    return BALORA_OK;
+}
+
+static balora_status check_reserved(const option_table *table, const void *caller) {
+    int32_t reserved;
+    if (table->reserved == 0 || struct_size(caller) < table->reserved + sizeof reserved)
+        return BALORA_OK;
+    memcpy(&reserved, (const unsigned char *)caller + table->reserved, sizeof reserved);
+    if (reserved != 0)
+        return status_fail(BALORA_ERROR_ABI, "%s: reserved is %d; it must be 0", table->name, reserved);
+    return BALORA_OK;
+}
+
+balora_status options_import_plain(void *complete, const void *defaults, uint64_t bytes, const void *caller,
+                                   const char *name) {
+    memcpy(complete, defaults, bytes);
+    if (caller == NULL)
+        return BALORA_OK;
+    STATUS_TRY(options_check_size(caller, name));
+    STATUS_TRY(check_tail(name, bytes, caller));
+    memcpy(complete, caller, smaller(struct_size(caller), bytes));
+    memcpy(complete, &bytes, sizeof bytes);
     return BALORA_OK;
 }
 
 balora_status options_import(int32_t options, void *complete, const void *caller) {
     const option_table *table = option_table_find(options);
-    memcpy(complete, table->defaults, table->bytes);
+    STATUS_TRY(options_import_plain(complete, table->defaults, table->bytes, caller, table->name));
     if (caller == NULL)
         return BALORA_OK;
-    STATUS_TRY(options_check_size(caller, table->name));
-    STATUS_TRY(check_tail(table, caller));
-    memcpy(complete, caller, smaller(struct_size(caller), table->bytes));
-    uint64_t bytes = table->bytes;
-    memcpy(complete, &bytes, sizeof bytes);
+    STATUS_TRY(check_reserved(table, caller));
     for (size_t i = 0; i < table->count; i++) {
         balora_status status = option_value_check(&table->fields[i], complete);
         if (status != BALORA_OK)

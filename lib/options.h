@@ -13,6 +13,10 @@
  */
 balora_status options_import(int32_t options, void *complete, const void *caller);
 
+/* The same for a struct without an option table: `complete` [bytes] from `defaults` and the caller's. */
+balora_status options_import_plain(void *complete, const void *defaults, uint64_t bytes, const void *caller,
+                                   const char *name);
+
 /* The caller's struct `name` begins with a size that a version of this library can have given it. */
 balora_status options_check_size(const void *caller, const char *name);
 

@@ -1,29 +1,17 @@
 #include "tensor.h"
 
-#include <string.h>
-
 #include "facade.h"
 #include "options.h"
 #include "tensor/dlpack.h"
 #include "tensor/host_tensor.h"
 
 balora_status facade_tensor(balora_tensor *complete, const balora_tensor *caller, const char *name) {
-    balora_tensor made = BALORA_TENSOR_INIT;
-    STATUS_TRY(options_check_size(caller, name));
+    balora_tensor made, defaults = BALORA_TENSOR_INIT;
+    STATUS_TRY(options_import_plain(&made, &defaults, sizeof defaults, caller, name));
     if (caller->struct_size < sizeof made)
         return status_fail(BALORA_ERROR_ABI,
                            "%s: struct_size is %llu; expected %zu or more: start from BALORA_TENSOR_INIT",
                            name, (unsigned long long)caller->struct_size, sizeof made);
-    const unsigned char *bytes = (const unsigned char *)caller;
-    for (uint64_t i = sizeof made; i < caller->struct_size; i++)
-        if (bytes[i] != 0)
-            return status_fail(
-                BALORA_ERROR_ABI,
-                "%s: the caller was built against a newer header and sets a field at byte %llu "
-                "that this library does not know; update the library",
-                name, (unsigned long long)i);
-    memcpy(&made, caller, sizeof made);
-    made.struct_size = sizeof made;
     STATUS_TRY(host_tensor_check(&made, name));
     *complete = made;
     return BALORA_OK;

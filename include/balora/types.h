@@ -72,6 +72,25 @@ enum {
 /* Denominator of the SVD term. */
 enum { BALORA_SVD_FROBENIUS = 0, BALORA_SVD_NUCLEAR = 10 };
 
+/* What the consistency term compares. */
+enum {
+    BALORA_CONSISTENCY_FORM_KL = 0,         /* T^2 KL of the softmaxes at temperature T */
+    BALORA_CONSISTENCY_FORM_NORMALIZED = 10 /* squared difference of the L2-normalised logits, as in 2024 */
+};
+
+/* What the diversity term measures. */
+enum {
+    BALORA_DIVERSITY_FORM_ENTROPY = 0,    /* entropy of each row's softmax: generation */
+    BALORA_DIVERSITY_FORM_COVARIANCE = 10 /* covariance of the classes over the batch: understanding */
+};
+
+/* Sets of regularizer options, as the papers have them. */
+enum {
+    BALORA_PRESET_GENERATION = 0,         /* BALORA_REGULARIZER_OPTIONS_INIT */
+    BALORA_PRESET_UNDERSTANDING = 10,     /* classification, ICLR 2026 */
+    BALORA_PRESET_UNDERSTANDING_2024 = 20 /* classification, the first version */
+};
+
 /* Schedules of the consistency weight (lambda 1). */
 enum { BALORA_CONSISTENCY_COSINE = 0, BALORA_CONSISTENCY_CONSTANT = 10, BALORA_CONSISTENCY_ADAPTIVE = 20 };
 

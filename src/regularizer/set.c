@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/status.h"
+#include "regularizer/evaluator.h"
 
 #define PI 3.14159265358979323846
 
@@ -30,6 +31,7 @@ void regularizers_release(balora_regularizers *set) {
     if (set == NULL || atomic_fetch_sub(&set->references, 1) != 1)
         return;
     balora_context *context = set->context;
+    evaluator_free(set->evaluator);
     memory_free(&context->memory, set);
     context_release(context);
 }

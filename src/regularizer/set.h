@@ -12,6 +12,7 @@ struct balora_regularizers {
     _Atomic int references;
     balora_context *context;
     balora_regularizer_options options;
+    struct evaluator *evaluator; /* of regularizers_evaluate; NULL before its first call */
 };
 
 balora_status regularizers_create(balora_regularizers **out, balora_context *context,

@@ -4,6 +4,7 @@
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "regularizer/logit_tile.h"
 
 #define TILE_NUMBERS  (INT64_C(2) << 20) /* 16 MiB in F64 */
 #define LEAST_SEGMENT INT64_C(64) /* columns (or rows) of a tile at least, so that products have depth */
@@ -111,14 +112,13 @@ static void fit_tile(const spectral_logits *self, int64_t rows, int64_t columns,
 /* The numbers of a rectangle in F64, one behind the other. */
 static balora_status load_tile(const spectral_logits *self, matrix_view logits, matrix_view rows,
                                const rectangle *one, matrix_view *out) {
-    const backend_ops *ops = self->device->ops;
     matrix_view columns = view_columns(logits, one->column, one->columns);
-    *out = view_reshape(self->tile, one->rows, one->columns);
-    if (view_is_none(rows))
-        return ops->copy(self->queue, *out, view_rows(columns, one->row, one->rows));
     matrix_view narrow = view_reshape(self->narrow, one->rows, one->columns);
-    STATUS_TRY(ops->gather_rows(self->queue, narrow, columns, view_columns(rows, one->row, one->rows)));
-    return ops->copy(self->queue, *out, narrow);
+    bool named = !view_is_none(rows);
+    *out = view_reshape(self->tile, one->rows, one->columns);
+    return logit_tile_load(self->device->ops, self->queue,
+                           named ? columns : view_rows(columns, one->row, one->rows),
+                           named ? view_columns(rows, one->row, one->rows) : rows, *out, narrow);
 }
 
 /* A part has all rows of the term where the Gram matrix is one of rows, else all columns, and lies within [M, V]. */
@@ -231,14 +231,12 @@ static balora_status turn_into_gradient(spectral_logits *self, matrix_view tile,
 
 static balora_status add_tile(const spectral_logits *self, matrix_view tile, matrix_view rows,
                               const rectangle *one, matrix_view gradient) {
-    const backend_ops *ops = self->device->ops;
-    matrix_view narrow = self->narrow, columns = view_columns(gradient, one->column, one->columns);
-    narrow.dtype = view_is_none(rows) ? BALORA_F32 : gradient.dtype; /* what scatter_add_rows takes */
-    narrow = view_reshape(narrow, one->rows, one->columns);
-    STATUS_TRY(ops->copy(self->queue, narrow, tile));
-    if (view_is_none(rows))
-        return ops->scale_add(self->queue, 1, narrow, 1, view_rows(columns, one->row, one->rows));
-    return ops->scatter_add_rows(self->queue, columns, narrow, view_columns(rows, one->row, one->rows));
+    matrix_view columns = view_columns(gradient, one->column, one->columns);
+    matrix_view narrow = view_reshape(self->narrow, one->rows, one->columns);
+    bool named = !view_is_none(rows);
+    return logit_tile_add(self->device->ops, self->queue, tile,
+                          named ? view_columns(rows, one->row, one->rows) : rows, narrow,
+                          named ? columns : view_rows(columns, one->row, one->rows));
 }
 
 balora_status spectral_logits_add_gradient(spectral_logits *self, matrix_view logits, matrix_view rows,

@@ -120,3 +120,28 @@ bool host_tensor_overlaps(const balora_tensor *a, const balora_tensor *b) {
     uintptr_t right = (uintptr_t)b->data - (uintptr_t)second.before;
     return left < right + (uintptr_t)second.bytes && right < left + (uintptr_t)first.bytes;
 }
+
+static int64_t distance(int64_t stride) {
+    return stride < 0 ? -stride : stride;
+}
+
+/* From the smallest stride on, each must step beyond all that the smaller ones reach. */
+bool host_tensor_shares_elements(const balora_tensor *tensor) {
+    bool counted[BALORA_TENSOR_RANK] = {false};
+    int64_t reach = 0;
+    if (host_tensor_count(tensor) == 0)
+        return false;
+    for (int32_t round = 0; round < tensor->rank; round++) {
+        int32_t least = -1;
+        for (int32_t i = 0; i < tensor->rank; i++)
+            if (!counted[i] && (least < 0 || distance(tensor->strides[i]) < distance(tensor->strides[least])))
+                least = i;
+        counted[least] = true;
+        if (tensor->shape[least] == 1)
+            continue;
+        if (distance(tensor->strides[least]) <= reach)
+            return true;
+        reach += (tensor->shape[least] - 1) * distance(tensor->strides[least]);
+    }
+    return false;
+}

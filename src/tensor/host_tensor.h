@@ -22,4 +22,7 @@ int64_t host_tensor_count(const balora_tensor *tensor);
 /* Do the bytes that the two checked tensors span meet? Tensors of different devices never do. */
 bool host_tensor_overlaps(const balora_tensor *a, const balora_tensor *b);
 
+/* Do two elements of the checked tensor lie in one place, or might they? Strides that nest never do. */
+bool host_tensor_shares_elements(const balora_tensor *tensor);
+
 #endif

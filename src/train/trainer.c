@@ -19,12 +19,27 @@ static int32_t row_kind(const balora_regularizers *set) {
     return set->options.positions == BALORA_POSITIONS_LABEL ? BATCH_ROWS_LABEL : BATCH_ROWS_PREDICT;
 }
 
+/* The forms for class logits need what a stream of tokens does not have: a batch of examples. */
+static balora_status check_forms(const balora_regularizers *set) {
+    const balora_regularizer_options *options = &set->options;
+    bool kl = options->lambda_consistency == 0 || options->consistency_form == BALORA_CONSISTENCY_FORM_KL;
+    bool entropy = options->lambda_diversity == 0 || options->diversity_form == BALORA_DIVERSITY_FORM_ENTROPY;
+    if (!kl || !entropy)
+        return status_fail(
+            BALORA_ERROR_UNSUPPORTED,
+            "regularizers: %s is for a host's class logits (balora_regularizers_evaluate); training a "
+            "language model takes consistency_form kl and diversity_form entropy",
+            kl ? "diversity_form covariance" : "consistency_form normalized");
+    return BALORA_OK;
+}
+
 /* The given set, or for BA-LoRA the defaults. */
 static balora_status choose_regularizers(balora_trainer *trainer) {
     const balora_regularizer_options defaults = BALORA_REGULARIZER_OPTIONS_INIT;
-    if (trainer->options.regularizers != NULL)
+    if (trainer->options.regularizers != NULL) {
+        STATUS_TRY(check_forms(trainer->options.regularizers));
         trainer->regularizers = regularizers_retain(trainer->options.regularizers);
-    else if (trainer->adapter->method == BALORA_METHOD_BA_LORA)
+    } else if (trainer->adapter->method == BALORA_METHOD_BA_LORA)
         STATUS_TRY(regularizers_create(&trainer->regularizers, trainer->adapter->model->context, &defaults));
     return BALORA_OK;
 }

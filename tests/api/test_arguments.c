@@ -15,6 +15,8 @@ static void null_arguments_are_named(void **state) {
     balora_regularizers *set = NULL;
     balora_optimizer *optimizer = NULL;
     balora_tensor tensor = BALORA_TENSOR_INIT;
+    balora_regularizer_inputs inputs = BALORA_REGULARIZER_INPUTS_INIT;
+    balora_regularizer_terms terms = BALORA_REGULARIZER_TERMS_INIT;
     struct DLManagedTensor *plain;
     struct DLManagedTensorVersioned *versioned;
     char *text = NULL;
@@ -48,6 +50,9 @@ static void null_arguments_are_named(void **state) {
     EXPECT_NULL(balora_regularizers_create(&set, NULL, NULL), "balora_regularizers_create: context");
     EXPECT_NULL(balora_regularizers_weights(NULL, 0, 1, 0, lambdas),
                 "balora_regularizers_weights: regularizers");
+    EXPECT_NULL(balora_regularizers_evaluate(NULL, &inputs, &terms),
+                "balora_regularizers_evaluate: regularizers");
+    EXPECT_NULL(balora_regularizer_options_preset(NULL, 0), "balora_regularizer_options_preset: out");
     EXPECT_NULL(balora_optimizer_create(&optimizer, NULL, NULL), "balora_optimizer_create: adapter");
     EXPECT_NULL(balora_tensor_contiguous(NULL, NULL, BALORA_F32, 0, NULL), "balora_tensor_contiguous: out");
     EXPECT_NULL(balora_tensor_contiguous(&tensor, NULL, BALORA_F32, 1, NULL),

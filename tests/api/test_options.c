@@ -25,7 +25,7 @@ static const struct {
     {BALORA_OPTIONS_CONTEXT, 3, {.context = BALORA_CONTEXT_OPTIONS_INIT}},
     {BALORA_OPTIONS_MODEL, 3, {.model = BALORA_MODEL_OPTIONS_INIT}},
     {BALORA_OPTIONS_ADAPTER, 7, {.adapter = BALORA_ADAPTER_OPTIONS_INIT}},
-    {BALORA_OPTIONS_REGULARIZER, 14, {.regularizer = BALORA_REGULARIZER_OPTIONS_INIT}},
+    {BALORA_OPTIONS_REGULARIZER, 16, {.regularizer = BALORA_REGULARIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_OPTIMIZER, 8, {.optimizer = BALORA_OPTIMIZER_OPTIONS_INIT}},
     {BALORA_OPTIONS_DATA, 2, {.data = BALORA_DATA_OPTIONS_INIT}},
     {BALORA_OPTIONS_TRAIN, 15, {.train = BALORA_TRAIN_OPTIONS_INIT}},
@@ -206,8 +206,35 @@ static void locale_does_not_matter(void **state) {
     assert_string_equal(text, "0.25");
 }
 
+/* method.md's defaults of understanding, in both forms. */
+static void presets_are_the_papers(void **state) {
+    (void)state;
+    balora_regularizer_options options = BALORA_REGULARIZER_OPTIONS_INIT,
+                               init = BALORA_REGULARIZER_OPTIONS_INIT;
+    options.lambda_svd = 7;
+    expect_done(balora_regularizer_options_preset(&options, BALORA_PRESET_GENERATION));
+    assert_memory_equal(&options, &init, sizeof init);
+    expect_done(balora_regularizer_options_preset(&options, BALORA_PRESET_UNDERSTANDING));
+    assert_true(options.lambda_consistency == 0.15 && options.lambda_diversity == 0.03 &&
+                options.lambda_svd == 0.03 && options.svd_k == 5 && options.svd_norm == BALORA_SVD_NUCLEAR &&
+                options.consistency_form == BALORA_CONSISTENCY_FORM_KL &&
+                options.diversity_form == BALORA_DIVERSITY_FORM_COVARIANCE && options.temperature == 2);
+    expect_done(balora_regularizer_options_preset(&options, BALORA_PRESET_UNDERSTANDING_2024));
+    assert_true(options.lambda_consistency == 1e-4 && options.lambda_diversity == 3e-4 &&
+                options.lambda_svd == 1e-4 &&
+                options.consistency_form == BALORA_CONSISTENCY_FORM_NORMALIZED &&
+                options.consistency_schedule == BALORA_CONSISTENCY_CONSTANT);
+    init = options;
+    expect_failure(balora_regularizer_options_preset(&options, 5), BALORA_ERROR_ARGUMENT, "preset is 5");
+    assert_memory_equal(&options, &init, sizeof init);
+    options.struct_size = 104; /* of a program that does not know the forms */
+    expect_done(balora_regularizer_options_preset(&options, BALORA_PRESET_GENERATION));
+    assert_true(options.struct_size == 104 && options.diversity_form == BALORA_DIVERSITY_FORM_COVARIANCE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(presets_are_the_papers),
         cmocka_unit_test(every_key_is_described_and_has_its_default),
         cmocka_unit_test(every_choice_is_settable),
         cmocka_unit_test(choices_are_what_is_taken),
