@@ -122,10 +122,9 @@ enum {
  * with respect to the student's logits (method: consistency and diversity of BA-LoRA, generation).
  */
 typedef struct loss_head_rows {
-    matrix_view logits;  /* F32 [rows, vocabulary]; not written unless the gradient goes there */
-    matrix_view teacher; /* F32 [rows, vocabulary]; NULL buffer: no consistency term. Not written. */
-    matrix_view targets; /* I32 [1, rows]: token to predict, or -1 */
-
+    matrix_view logits;      /* F32 [rows, vocabulary]; not written unless the gradient goes there */
+    matrix_view teacher;     /* F32 [rows, vocabulary]; NULL buffer: no consistency term. Not written. */
+    matrix_view targets;     /* I32 [1, rows]: token to predict, or -1 */
     matrix_view regularized; /* I32 [1, rows]: 1 where the regularizers act, else 0 */
     matrix_view terms;       /* F64 [rows, LOSS_COLUMNS], overwritten */
     float task_weight, consistency_weight, diversity_weight;

@@ -64,14 +64,14 @@ static balora_status hand_over(evaluation *self, matrix_view logits) {
 static balora_status evaluate_chunk(evaluation *self, int64_t rows, int64_t first, int64_t count) {
     pass *micro = &self->pass;
     const backend_ops *ops = micro->decoder.ops;
-    matrix_view logits;
+    head_chunk logits;
     STATUS_TRY(head_logits(&micro->head, rows, first, count, &logits));
-    matrix_view student = view_rows(logits, 0, count);
     if (self->logits != NULL)
-        STATUS_TRY(hand_over(self, student));
-    STATUS_TRY(ops->entropy_rows(micro->queue, student, 1, view_rows(micro->head.entropy, first, count)));
+        STATUS_TRY(hand_over(self, logits.student));
+    STATUS_TRY(
+        ops->entropy_rows(micro->queue, logits.student, 1, view_rows(micro->head.entropy, first, count)));
     head_objective objective = {.temperature = 1, .top_k = 1};
-    return head_chunk_loss(&micro->head, first, count, logits, &objective);
+    return head_chunk_loss(&micro->head, first, count, &logits, &objective);
 }
 
 static balora_status fetch(evaluation *self, int64_t rows) {

@@ -1,4 +1,4 @@
-#include "train/head.h"
+#include "train/head_svd.h"
 
 #include "base/arith.h"
 #include "base/status.h"
@@ -6,10 +6,25 @@
 #define ROW_SHARE                                                                                            \
     ((int64_t)64 << 10) /* of the budget at least: more rows of a small vocabulary gain nothing */
 
-int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int32_t copies) {
-    int64_t fitting = arith_max(16, budget / (copies * vocabulary * (int64_t)sizeof(float)));
+int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int64_t planes) {
+    int64_t fitting = arith_max(16, budget / (planes * vocabulary * (int64_t)sizeof(float)));
     int64_t chunk = wish > 0 ? wish : arith_min(fitting, budget / ROW_SHARE);
     return arith_max(1, arith_min(chunk, rows));
+}
+
+/* Under a cap the gradient cannot take the logits' place: it needs them to the end. */
+static bool has_gradients_apart(const decoder *body, const head_sizes *sizes) {
+    return sizes->backward && (body->memory->sizes.dtype != BALORA_F32 || body->config->logit_soft_cap > 0);
+}
+
+/* Rows of `logits` for each row of a chunk. */
+static int64_t logit_copies(const head_sizes *sizes) {
+    return sizes->kept ? sizes->copies - 1 : sizes->copies;
+}
+
+int64_t head_planes(const decoder *body, const head_sizes *sizes) {
+    bool apart = has_gradients_apart(body, sizes) && body->memory->sizes.dtype == BALORA_F32;
+    return arith_max(1, logit_copies(sizes) + apart);
 }
 
 void head_place(loss_head *out, arena *plan, const decoder *body, const head_sizes *sizes) {
@@ -19,9 +34,10 @@ void head_place(loss_head *out, arena *plan, const decoder *body, const head_siz
     out->hidden = arena_place(plan, dtype, sizes->rows, hidden);
     out->dhidden = sizes->backward ? arena_place(plan, BALORA_F32, sizes->rows, hidden) : view_none();
     out->chunk = arena_place(plan, dtype, sizes->copies * sizes->chunk, hidden);
-    out->logits = arena_place(plan, BALORA_F32, sizes->copies * sizes->chunk, vocabulary);
-    out->dlogits = sizes->backward && dtype != BALORA_F32 ? arena_place(plan, dtype, sizes->chunk, vocabulary)
-                                                          : view_none();
+    out->logits = arena_place(plan, BALORA_F32, logit_copies(sizes) * sizes->chunk, vocabulary);
+    out->kept = sizes->kept ? arena_place(plan, BALORA_F32, sizes->rows, vocabulary) : view_none();
+    out->dlogits =
+        has_gradients_apart(body, sizes) ? arena_place(plan, dtype, sizes->chunk, vocabulary) : view_none();
     out->terms = arena_place(plan, BALORA_F64, sizes->rows, LOSS_COLUMNS);
     out->entropy = arena_place(plan, BALORA_F64, sizes->rows, 1);
     out->targets = arena_place(plan, BALORA_I32, 1, sizes->rows);
@@ -54,28 +70,53 @@ static balora_status normalize_teacher(const loss_head *self, int64_t rows, int6
     return final_norm(self, self->decoder->teacher, output, out);
 }
 
-balora_status head_logits(const loss_head *self, int64_t rows, int64_t first, int64_t count,
-                          matrix_view *out) {
+balora_status head_cap(const loss_head *self, matrix_view x) {
     const decoder *body = self->decoder;
-    const backend_ops *ops = body->ops;
-    matrix_view student = view_rows(self->hidden, first, count);
-    *out = view_rows(self->logits, 0, self->sizes.copies * count);
-    if (self->sizes.copies == 1)
-        return ops->gemm(body->queue, 0, 1, 1, student, body->student->head, 0, *out);
-    matrix_view chunk = view_rows(self->chunk, 0, 2 * count), teacher = view_rows(chunk, count, count);
-    STATUS_TRY(normalize_teacher(self, rows, first, teacher));
-    if (view_same(body->student->head, body->teacher->head)) {
-        STATUS_TRY(ops->copy(body->queue, view_rows(chunk, 0, count), student));
-        return ops->gemm(body->queue, 0, 1, 1, chunk, body->student->head, 0, *out);
-    }
-    STATUS_TRY(ops->gemm(body->queue, 0, 1, 1, student, body->student->head, 0, view_rows(*out, 0, count)));
-    return ops->gemm(body->queue, 0, 1, 1, teacher, body->teacher->head, 0, view_rows(*out, count, count));
+    float cap = body->config->logit_soft_cap;
+    return cap > 0 ? body->ops->soft_cap(body->queue, cap, x, x) : BALORA_OK;
 }
 
-balora_status head_chunk_loss(const loss_head *self, int64_t first, int64_t count, matrix_view logits,
+/* Both kinds of rows, through one product where they have one head. */
+static balora_status multiply(const loss_head *self, matrix_view student, matrix_view teacher,
+                              matrix_view chunk, matrix_view out) {
+    const decoder *body = self->decoder;
+    const backend_ops *ops = body->ops;
+    int64_t count = student.rows;
+    if (view_same(body->student->head, body->teacher->head)) {
+        STATUS_TRY(ops->copy(body->queue, view_rows(chunk, 0, count), student));
+        return ops->gemm(body->queue, 0, 1, 1, chunk, body->student->head, 0, out);
+    }
+    STATUS_TRY(ops->gemm(body->queue, 0, 1, 1, student, body->student->head, 0, view_rows(out, 0, count)));
+    return ops->gemm(body->queue, 0, 1, 1, teacher, body->teacher->head, 0, view_rows(out, count, count));
+}
+
+balora_status head_logits(const loss_head *self, int64_t rows, int64_t first, int64_t count,
+                          head_chunk *out) {
+    const decoder *body = self->decoder;
+    const backend_ops *ops = body->ops;
+    bool kept = self->sizes.kept;
+    matrix_view student = view_rows(self->hidden, first, count);
+    matrix_view all = view_rows(self->logits, 0, logit_copies(&self->sizes) * count);
+    out->student = kept ? view_rows(self->kept, first, count) : view_rows(all, 0, count);
+    out->teacher = view_none();
+    if (self->sizes.copies == 1) {
+        if (kept)
+            return BALORA_OK;
+        STATUS_TRY(ops->gemm(body->queue, 0, 1, 1, student, body->student->head, 0, all));
+        return head_cap(self, all);
+    }
+    matrix_view chunk = view_rows(self->chunk, 0, 2 * count), teacher = view_rows(chunk, count, count);
+    STATUS_TRY(normalize_teacher(self, rows, first, teacher));
+    STATUS_TRY(kept ? ops->gemm(body->queue, 0, 1, 1, teacher, body->teacher->head, 0, all)
+                    : multiply(self, student, teacher, chunk, all));
+    out->teacher = kept ? all : view_rows(all, count, count);
+    return head_cap(self, all);
+}
+
+balora_status head_chunk_loss(const loss_head *self, int64_t first, int64_t count, const head_chunk *logits,
                               const head_objective *objective) {
-    loss_head_rows args = {.logits = view_rows(logits, 0, count),
-                           .teacher = self->sizes.copies == 2 ? view_rows(logits, count, count) : view_none(),
+    loss_head_rows args = {.logits = logits->student,
+                           .teacher = logits->teacher,
                            .targets = view_columns(self->targets, first, count),
                            .regularized = view_columns(self->regularized, first, count),
                            .terms = view_rows(self->terms, first, count),
@@ -90,23 +131,39 @@ balora_status head_chunk_loss(const loss_head *self, int64_t first, int64_t coun
     return self->decoder->ops->loss_head(self->decoder->queue, &args);
 }
 
-balora_status head_forward_backward(const loss_head *self, int64_t rows, const head_objective *objective) {
+/* From the gradient of a chunk's capped logits to dhidden and the head's. */
+static balora_status chunk_backward(const loss_head *self, int64_t first, int64_t count,
+                                    const head_chunk *logits) {
     const decoder *body = self->decoder;
     const backend_ops *ops = body->ops;
     matrix_view dhead = DECODER_GRADIENT(body, head);
+    matrix_view gradient = view_is_none(self->dlogits) ? logits->student : view_rows(self->dlogits, 0, count);
+    float cap = body->config->logit_soft_cap;
+    if (cap > 0)
+        STATUS_TRY(ops->soft_cap_backward(body->queue, cap, logits->student, gradient, gradient));
+    STATUS_TRY(ops->gemm(body->queue, 0, 0, 1, gradient, body->student->head, 0,
+                         view_rows(self->dhidden, first, count)));
+    if (view_is_none(dhead))
+        return BALORA_OK;
+    return ops->gemm(body->queue, 1, 0, 1, gradient, view_rows(self->hidden, first, count), 1, dhead);
+}
+
+balora_status head_forward_backward(const loss_head *self, int64_t rows, const head_objective *objective) {
+    int64_t svd_rows = 0;
+    if (self->sizes.kept)
+        STATUS_TRY(head_svd_keep(self, rows));
+    if (objective->svd != NULL)
+        STATUS_TRY(head_svd_solve(self, rows, objective->svd));
     for (int64_t first = 0; first < rows; first += self->sizes.chunk) {
         int64_t count = arith_min(self->sizes.chunk, rows - first);
-        matrix_view logits;
+        head_chunk logits;
         STATUS_TRY(head_logits(self, rows, first, count, &logits));
-        STATUS_TRY(head_chunk_loss(self, first, count, logits, objective));
+        STATUS_TRY(head_chunk_loss(self, first, count, &logits, objective));
         if (!self->sizes.backward)
             continue;
-        matrix_view gradient = view_rows(view_is_none(self->dlogits) ? logits : self->dlogits, 0, count);
-        STATUS_TRY(ops->gemm(body->queue, 0, 0, 1, gradient, body->student->head, 0,
-                             view_rows(self->dhidden, first, count)));
-        if (!view_is_none(dhead))
-            STATUS_TRY(
-                ops->gemm(body->queue, 1, 0, 1, gradient, view_rows(self->hidden, first, count), 1, dhead));
+        if (objective->svd != NULL)
+            STATUS_TRY(head_svd_add(self, objective->svd, first, &logits, &svd_rows));
+        STATUS_TRY(chunk_backward(self, first, count, &logits));
     }
     return BALORA_OK;
 }
@@ -129,6 +186,7 @@ balora_status head_teacher_entropy(const loss_head *self, int64_t rows, double t
         matrix_view teacher = view_rows(self->chunk, 0, count), logits = view_rows(self->logits, 0, count);
         STATUS_TRY(normalize_teacher(self, rows, first, teacher));
         STATUS_TRY(body->ops->gemm(body->queue, 0, 1, 1, teacher, body->teacher->head, 0, logits));
+        STATUS_TRY(head_cap(self, logits));
         STATUS_TRY(body->ops->entropy_rows(body->queue, logits, (float)temperature,
                                            view_rows(self->entropy, first, count)));
     }

@@ -37,12 +37,13 @@ static void place(pass *self) {
     const pass_options *options = &self->options;
     activation_sizes sizes = measure(options);
     head_sizes head = {.rows = options->capacity.rows,
-                       .chunk =
-                           head_chunk_rows(options->model->logit_bytes, options->model->config.vocabulary,
-                                           options->logit_chunk, options->capacity.rows, options->copies),
                        .copies = options->copies,
-                       .backward = options->backward};
+                       .backward = options->backward,
+                       .kept = options->keep_logits};
     activations_place(&self->activations, &self->arena, &options->model->config, &sizes);
+    head.chunk =
+        head_chunk_rows(options->model->logit_bytes, options->model->config.vocabulary, options->logit_chunk,
+                        options->capacity.rows, head_planes(&self->decoder, &head));
     int64_t before = self->arena.bytes;
     head_place(&self->head, &self->arena, &self->decoder, &head);
     self->head_bytes = self->arena.bytes - before;

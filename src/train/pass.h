@@ -17,6 +17,7 @@ typedef struct pass_options {
     int64_t eigh_size, eigh_count; /* of the SVD term, for the device's scratch */
     int32_t copies;                /* 2: with teacher */
     bool backward;
+    bool keep_logits; /* of all rows, for the SVD term under a soft-cap */
 } pass_options;
 
 /* Points into itself: it must stay where it was created. */

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "optim/schedule.h"
-#include "train/trainer.h"
+#include "train/svd.h"
 
 #define SKIPPED_STEPS_DEFAULT 10 /* for a max_skipped_steps of 0 */
 
@@ -72,38 +72,6 @@ static balora_status find_lambdas(balora_trainer *trainer, double lambdas[3]) {
     return BALORA_OK;
 }
 
-/* No singular values, since a hidden state is not finite: neither be the term and its gradient, so that the step is
- * skipped as any other whose gradient is not. */
-static balora_status void_svd_term(balora_trainer *trainer, matrix_view hidden, matrix_view value) {
-    const backend_ops *ops = trainer->pass.decoder.ops;
-    matrix_view gradient = view_rows(trainer->spectral.narrow, 0, hidden.rows);
-    STATUS_TRY(ops->scale_add(trainer->pass.queue, NAN, trainer->norm, 0, value));
-    return ops->scale_add(trainer->pass.queue, NAN, hidden, 0, gradient);
-}
-
-static balora_status add_svd_term(balora_trainer *trainer, int64_t index, double scale) {
-    pass *micro = &trainer->pass;
-    const decoder *body = &micro->decoder;
-    const backend_ops *ops = body->ops;
-    const token_batch *batch = &micro->batch;
-    int64_t count = 0;
-    for (int64_t row = 0; row < batch->counts.rows; row++)
-        if (batch->row_regularized[row])
-            trainer->host_rows[count++] = (int32_t)row;
-    matrix_view rows = view_columns(trainer->regularized_rows, 0, count);
-    matrix_view hidden = view_rows(trainer->regularized_hidden, 0, count);
-    matrix_view student = view_rows(micro->head.hidden, 0, batch->counts.rows);
-    matrix_view dstudent = view_rows(micro->head.dhidden, 0, batch->counts.rows);
-    STATUS_TRY(ops->upload(micro->queue, rows.buffer, rows.offset, trainer->host_rows,
-                           count * (int64_t)sizeof *trainer->host_rows));
-    STATUS_TRY(ops->gather_rows(micro->queue, hidden, student, rows));
-    matrix_view value = view_columns(trainer->svd_values, index, 1);
-    balora_status status = spectral_evaluate(&trainer->spectral, hidden, scale, value, body->student->head,
-                                             DECODER_GRADIENT(body, head));
-    STATUS_TRY(status == BALORA_ERROR_NUMERIC ? void_svd_term(trainer, hidden, value) : status);
-    return ops->scatter_add_rows(micro->queue, dstudent, view_rows(trainer->spectral.narrow, 0, count), rows);
-}
-
 static balora_status run_micro_batch(balora_trainer *trainer, int64_t index, const step_counts *counts) {
     pass *micro = &trainer->pass;
     const backend_ops *ops = micro->decoder.ops;
@@ -124,11 +92,10 @@ static balora_status run_micro_batch(balora_trainer *trainer, int64_t index, con
                                 .diversity = record->lambdas[1] * regularized,
                                 .temperature = set != NULL ? set->options.temperature : 1,
                                 .top_k = set != NULL ? set->options.top_k : 1};
-    STATUS_TRY(head_forward_backward(&micro->head, own->rows, &objective));
     record->has_svd = trainer_uses_svd(trainer) && own->regularized >= 2;
     record->svd_share = regularized * (double)own->regularized;
-    if (record->has_svd)
-        STATUS_TRY(add_svd_term(trainer, index, record->lambdas[2] * record->svd_share));
+    STATUS_TRY(record->has_svd ? svd_forward_backward(trainer, index, &objective)
+                               : head_forward_backward(&micro->head, own->rows, &objective));
     STATUS_TRY(ops->sum_rows(micro->queue, view_rows(micro->head.terms, 0, own->rows), 0,
                              view_rows(trainer->sums, index, 1)));
     STATUS_TRY(head_finish_backward(&micro->head, own->rows));

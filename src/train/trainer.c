@@ -4,6 +4,7 @@
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "train/svd.h"
 
 bool trainer_uses_svd(const balora_trainer *trainer) {
     return trainer->regularizers != NULL && trainer->regularizers->options.lambda_svd != 0;
@@ -67,34 +68,23 @@ static balora_status choose_order(balora_trainer *trainer) {
     return order_init(&trainer->order, &order);
 }
 
-static spectral_options spectral_request(const balora_trainer *trainer, const batch_counts *capacity) {
-    return (spectral_options){.hidden = trainer->adapter->model->config.hidden,
-                              .rows = capacity->regularized,
-                              .top = trainer->regularizers->options.svd_k,
-                              .norm = trainer->regularizers->options.svd_norm,
-                              .head_trained = adapter_trains_head(trainer->adapter)};
-}
-
 static balora_status make_pass(balora_trainer *trainer) {
     balora_model *model = trainer->adapter->model;
     batch_counts capacity;
     STATUS_TRY(batch_plan(&capacity, &trainer->data->set, &trainer->order, trainer->row_kind));
-    bool svd = trainer_uses_svd(trainer) && capacity.regularized >= 2;
-    spectral_options spectral = svd ? spectral_request(trainer, &capacity) : (spectral_options){0};
+    svd_request svd = svd_plan(trainer, &capacity);
     pass_options options = {.model = model,
                             .adapter = trainer->adapter,
                             .data = &trainer->data->set,
                             .capacity = capacity,
                             .logit_chunk = trainer->options.logit_chunk,
-                            .eigh_size = svd ? spectral_problem_size(&spectral) : 0,
-                            .eigh_count = svd ? spectral_pair_count(&spectral) : 0,
+                            .eigh_size = svd.eigh_size,
+                            .eigh_count = svd.eigh_count,
                             .copies = regularizers_use_teacher(trainer->regularizers) ? 2 : 1,
-                            .backward = true};
+                            .backward = true,
+                            .keep_logits = svd.keep_logits};
     STATUS_TRY(pass_create(&trainer->pass, &options));
-    if (!svd)
-        return BALORA_OK;
-    return spectral_create(&trainer->spectral, &model->context->memory, &model->device, trainer->pass.queue,
-                           trainer->pass.decoder.student->head, &spectral);
+    return svd_create(trainer, &svd);
 }
 
 static void place_scalars(balora_trainer *trainer, int64_t micro_batches) {
@@ -105,7 +95,7 @@ static void place_scalars(balora_trainer *trainer, int64_t micro_batches) {
     trainer->svd_values = arena_place(plan, BALORA_F64, 1, micro_batches);
     trainer->norm = arena_place(plan, BALORA_F64, 1, 1);
     trainer->clip = arena_place(plan, BALORA_F32, 1, 1);
-    trainer->regularized_rows = arena_place(plan, BALORA_I32, 1, rows);
+    trainer->regularized_rows = arena_place(plan, BALORA_I32, 2, rows);
     trainer->regularized_hidden =
         arena_place(plan, BALORA_F32, regularized, trainer->adapter->model->config.hidden);
 }
@@ -118,8 +108,8 @@ static balora_status make_scalars(balora_trainer *trainer) {
     place_scalars(trainer, micro_batches);
     STATUS_TRY(arena_allocate(&trainer->scalars, &trainer->adapter->model->device));
     place_scalars(trainer, micro_batches);
-    STATUS_TRY(
-        memory_new(memory, &trainer->host_rows, (size_t)rows, sizeof *trainer->host_rows, "row indices"));
+    STATUS_TRY(memory_new(memory, &trainer->host_rows, (size_t)(2 * rows), sizeof *trainer->host_rows,
+                          "row indices"));
     STATUS_TRY(memory_new(memory, &trainer->host_sums, (size_t)(micro_batches * (LOSS_COLUMNS + 1) + rows),
                           sizeof *trainer->host_sums, "sums of a step"));
     return memory_zeroed(memory, &trainer->records, (size_t)micro_batches, sizeof *trainer->records,
@@ -179,7 +169,7 @@ void trainer_release(balora_trainer *trainer) {
         return;
     balora_adapter *adapter = trainer->adapter;
     allocator *memory = &adapter->model->context->memory;
-    spectral_free(&trainer->spectral);
+    svd_free(trainer);
     pass_free(&trainer->pass);
     arena_free(&trainer->scalars);
     memory_free(memory, trainer->host_rows);
@@ -214,8 +204,8 @@ void trainer_describe(const balora_trainer *trainer, balora_trainer_information 
     out->total_steps = trainer->order.steps;
     out->micro_batch_tokens = trainer->pass.options.capacity.tokens;
     out->micro_batch_rows = trainer->pass.options.capacity.rows;
-    out->activation_bytes =
-        trainer->pass.arena.bytes + trainer->spectral.arena.bytes + trainer->scalars.bytes;
+    out->activation_bytes = trainer->pass.arena.bytes + trainer->spectral.arena.bytes +
+                            trainer->capped_svd.arena.bytes + trainer->scalars.bytes;
     out->head_bytes = trainer->pass.head_bytes;
     out->weight_bytes = trainer->adapter->model->weights.arena.bytes;
     out->adapter_bytes = adapter.device_bytes;

@@ -50,15 +50,18 @@ struct balora_trainer {
     bool ended;                /* with the best adapter in place of the last one */
     bool torn;                 /* a resume failed in the middle */
     pass pass;
-    spectral_term spectral; /* empty where the SVD term is off */
+    spectral_term spectral;     /* empty where the SVD term is off, or logits are soft-capped */
+    spectral_logits capped_svd; /* what takes its place there */
     arena scalars;
-    matrix_view sums;             /* F64 [micro-batches of a step, LOSS_COLUMNS] */
-    matrix_view svd_values;       /* F64 [1, micro-batches of a step] */
-    matrix_view norm;             /* F64 [1, 1]: sum of squares of the gradient */
-    matrix_view clip;             /* F32 [1, 1] */
-    matrix_view regularized_rows; /* I32 [1, M]: rows on which the regularizers act, among the needed ones */
+    matrix_view sums;       /* F64 [micro-batches of a step, LOSS_COLUMNS] */
+    matrix_view svd_values; /* F64 [1, micro-batches of a step] */
+    matrix_view norm;       /* F64 [1, 1]: sum of squares of the gradient */
+    matrix_view clip;       /* F32 [1, 1] */
+    matrix_view
+        regularized_rows; /* I32 [2, M]: rows on which the regularizers act: among the needed ones, and each
+                                     within its chunk of logits */
     matrix_view regularized_hidden; /* F32 [M, hidden] */
-    int32_t *host_rows;             /* [M] */
+    int32_t *host_rows;             /* [2, M] */
     double *host_sums; /* [micro-batches, LOSS_COLUMNS], then SVD values; before a step ends, entropies [M] */
     micro_record *records; /* [micro-batches] */
     double host_norm;      /* sum of squares of the gradient, at the end of a step */

@@ -97,6 +97,24 @@ CASES = {
     "gemma-full": dict(
         proves="every parameter trained: embedding and head are one matrix, scaled as the embedding only",
         model="gemma", options=dict(method="full", max_steps=4)),
+    "gemma2": dict(
+        proves="soft-caps of attention and logits small enough to matter, the SVD term under a soft-cap, four norms a "
+               "block, local and full layers in turn, window 4 shorter than the sequences",
+        model=family("gemma2", 26, sliding_window=4, attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
+                     query_pre_attn_scalar=24)),
+    "gemma2-nuclear": dict(
+        proves="the SVD term under a soft-cap by the nuclear norm, two micro-batches, adaptive consistency, diversity "
+               "over the whole vocabulary",
+        model="gemma2", options=dict(svd_norm="nuclear", batch_size=2, gradient_accumulation=2, top_k=0,
+                                     consistency_schedule="adaptive", target_modules="q_proj,o_proj")),
+    "gemma2-full": dict(
+        proves="every parameter trained under soft-caps, embedding and head being one matrix, with every regularizer",
+        model="gemma2", options=dict(method="full", max_steps=4)),
+    "gemma2-bf16": dict(
+        proves="weights stored in bfloat16, sqrt(hidden) rounded as they are; config.json as Transformers 4 wrote it",
+        model=family("gemma2", 27, dtype="bfloat16", transformers4="rope_type", sliding_window=4,
+                     attn_logit_softcapping=2.0, final_logit_softcapping=3.0, query_pre_attn_scalar=16),
+        torch_bf16=True),
     "gemma3": dict(
         proves="four norms a block, norms of q and k, local and full layers with a RoPE of their own, window 4 shorter "
                "than the sequences, query_pre_attn_scalar that is not head_dim",
