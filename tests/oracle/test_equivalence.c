@@ -105,9 +105,31 @@ static void chunks_of_logits_do_not_matter(void **state) {
           &(oracle_changes){.keys = {"logit_chunk"}, .values = {"7"}});
 }
 
+/* The SVD term under a soft-cap keeps the logits of all rows, or computes them anew where only a chunk may be held:
+ * by rows, and where there are more of them than tokens in the vocabulary (16 sequences) by columns. */
+static void kept_logits_are_recomputed_ones(void **state) {
+    (void)state;
+    static const char *const sizes[] = {"3", "16"};
+    static const char *const names[] = {"gemma2", "gemma2-full"};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t n = 0; n < 2; n++)
+            check(names[n],
+                  &(oracle_changes){.keys = {"logit_chunk", "batch_size"}, .values = {"1000", sizes[i]}},
+                  &(oracle_changes){.keys = {"logit_chunk", "batch_size"}, .values = {"7", sizes[i]}});
+}
+
+static void packed_is_one_by_one_with_local_layers(void **state) {
+    (void)state;
+    static const char *const names[] = {"qwen2", "gemma2", "gemma3"};
+    for (size_t i = 0; i < 3; i++)
+        check(names[i], &(oracle_changes){.keys = {"lambda_svd", "packing"}, .values = {"0", "true"}},
+              &(oracle_changes){.keys = {"lambda_svd", "packing"}, .values = {"0", "false"}});
+}
+
 static void two_threads_agree_with_one(void **state) {
     (void)state;
     check("llama", &(oracle_changes){.threads = 1}, &(oracle_changes){.threads = 2});
+    check("gemma2", &(oracle_changes){.threads = 1}, &(oracle_changes){.threads = 2});
 }
 
 /* Weights that are stored in 16 bits are widened exactly: the same arithmetic as on the widened model. */
@@ -162,6 +184,8 @@ int main(void) {
         cmocka_unit_test(packed_is_one_by_one_under_a_window),
         cmocka_unit_test(packed_is_one_by_one_with_rotary_tables_by_length),
         cmocka_unit_test(chunks_of_logits_do_not_matter),
+        cmocka_unit_test(kept_logits_are_recomputed_ones),
+        cmocka_unit_test(packed_is_one_by_one_with_local_layers),
         cmocka_unit_test(two_threads_agree_with_one),
         cmocka_unit_test(sixteen_bit_storage_is_the_widened_model),
         cmocka_unit_test(a_run_repeats_to_the_bit_on_one_thread),

@@ -253,6 +253,17 @@ static void test_every_weight_of_gemma(void **state) {
     check_weights(&(setting){"gemma", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
 }
 
+/* Over the whole vocabulary: capped logits lie close together, and a step would change which are the top 20. */
+static void test_factors_of_gemma2(void **state) {
+    (void)state;
+    check_factors(&(setting){"gemma2", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1});
+}
+
+static void test_every_weight_of_gemma2_with_nuclear_norm(void **state) {
+    (void)state;
+    check_weights(&(setting){"gemma2", BALORA_METHOD_FULL, 0.5, 0, BALORA_SVD_NUCLEAR, 2});
+}
+
 static void test_factors_of_gemma3(void **state) {
     (void)state;
     check_factors(&(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2});
@@ -274,6 +285,8 @@ int main(void) {
         cmocka_unit_test(test_every_weight_of_qwen2),
         cmocka_unit_test(test_every_weight_of_qwen3),
         cmocka_unit_test(test_every_weight_of_gemma),
+        cmocka_unit_test(test_factors_of_gemma2),
+        cmocka_unit_test(test_every_weight_of_gemma2_with_nuclear_norm),
         cmocka_unit_test(test_factors_of_gemma3),
         cmocka_unit_test(test_every_weight_of_gemma3),
     };

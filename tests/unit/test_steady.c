@@ -237,6 +237,8 @@ static void a_step_on_16_bits_allocates_nothing(void **state) {
 static void a_step_of_every_weight_allocates_nothing(void **state) {
     (void)state;
     check(&(run){"every weight", "llama-tied", 1, BALORA_METHOD_FULL, BALORA_CONSISTENCY_COSINE, 2});
+    check(&(run){"every weight under a soft-cap", "gemma2", 1, BALORA_METHOD_FULL, BALORA_CONSISTENCY_COSINE,
+                 2});
 }
 
 int main(void) {
