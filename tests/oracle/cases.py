@@ -165,6 +165,37 @@ CASES = {
     "lora-ba": dict(
         proves="the same start with every regularizer: teacher and student differ from step 1 on",
         model="llama", adapter="lora", options=dict(method="ba-lora", target_modules="all-linear")),
+    "peft-patterns": dict(
+        proves="target_modules as a regular expression, ranks and alphas by patterns, rank-stabilised scales",
+        model="llama-rope-linear", options=dict(use_rslora=True, rank=3),
+        adapter=dict(target_modules=r"model\.layers\.\d+\.(self_attn\.[qv]|mlp\.(?:down))_proj",
+                     rank_pattern={"down_proj": 2, r"layers\.1\..*q_proj": 5}, alpha_pattern={r"self_attn\..*": 5})),
+    "peft-layers": dict(
+        proves="layers_to_transform with layers_pattern, exclude_modules as a list: nothing below layer 1 is trained",
+        model="mistral-window",
+        adapter=dict(target_modules=["q_proj", "k_proj", "up_proj"], layers_to_transform=[1, 2],
+                     layers_pattern="layers", exclude_modules=["layers.2.mlp.up_proj", "k_proj"])),
+    "peft-all-linear": dict(
+        proves="all-linear without what a regular expression excludes; bias all",
+        model="llama-biases", options=dict(rank=2),
+        adapter=dict(target_modules="all-linear", exclude_modules=r".*\.(mlp|layers\.0)\..*|.*o_proj", bias="all")),
+    "peft-bias": dict(
+        proves="bias lora_only: the biases of q and v are trained, that of k between them is not",
+        model="llama-biases", options=dict(rank=2),
+        adapter=dict(target_modules=["q_proj", "v_proj"], bias="lora_only")),
+    "peft-saved": dict(
+        proves="modules_to_save: head, norms and a whole projection; the SVD term with a trained head",
+        model="mistral-null-window", options=dict(rank=2),
+        adapter=dict(target_modules=["q_proj", "o_proj"],
+                     modules_to_save=["lm_head", "norm", "k_proj"])),
+    "peft-untied": dict(
+        proves="modules_to_save with one of two tied matrices: PEFT trains a copy, and the embedding stays as it was",
+        model="llama-tied", options=dict(rank=2),
+        adapter=dict(target_modules=["v_proj"], modules_to_save=["lm_head"])),
+    "peft-tied": dict(
+        proves="modules_to_save with ensure_weight_tying: embedding and head stay one matrix",
+        model="llama-tied", options=dict(rank=2),
+        adapter=dict(target_modules=["v_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
     "full": dict(
         proves="every parameter trained: embeddings, projections, norms, head",
         model="llama", options=dict(method="full", **NO_TERMS)),

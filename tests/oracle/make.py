@@ -30,25 +30,36 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def make_initial_adapter(folder, model_folder, case):
-    """A plain LoRA adapter saved by PEFT: A random, B zero except in one module, where it is small."""
-    config = LoraConfig(r=case["rank"], lora_alpha=case["alpha"], lora_dropout=0.0, target_modules=PROJECTIONS,
-                        task_type="CAUSAL_LM")
-    model = get_peft_model(training.load_base(model_folder), config)
+def fill_factors(model, everywhere):
+    """A random; B zero except in one module, or `everywhere` small. What is trained as it is moves a little."""
     g = torch.Generator().manual_seed(99)
     for name, module in model.named_modules():
         if hasattr(module, "lora_A") and "default" in module.lora_A:
             a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
             a.data.copy_(torch.randn(a.shape, generator=g) / a.shape[1] ** 0.5)
             b.data.zero_()
-            if name.endswith("layers.0.self_attn.o_proj"):
+            if everywhere or name.endswith("layers.0.self_attn.o_proj"):
                 b.data.copy_(0.02 * torch.randn(b.shape, generator=g))
+    for name, p in training.trained_tensors(model):
+        p.data.add_(0.05 * torch.randn(p.shape, generator=g))
+
+
+def make_initial_adapter(folder, model_folder, case, keys):
+    """A LoRA adapter saved by PEFT. `keys` are LoraConfig's; None: a plain one on every projection."""
+    options = dict(r=case["rank"], lora_alpha=case["alpha"], lora_dropout=0.0, use_rslora=case["use_rslora"],
+                   target_modules=PROJECTIONS, task_type="CAUSAL_LM")
+    model = get_peft_model(training.load_base(model_folder), LoraConfig(**{**options, **(keys or {})}))
+    fill_factors(model, keys is not None)
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = None  # PEFT writes the path of the machine
-    config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
+    for key in ("target_modules", "exclude_modules"):  # sets: their order changes from run to run
+        if isinstance(config[key], list):
+            config[key] = sorted(config[key])
+    if keys and keys.get("target_modules") == "all-linear":  # PEFT writes the names that it found
+        config["target_modules"] = "all-linear"
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -65,9 +76,11 @@ def prepare(name, root):
         make_data(folder / "data.safetensors", spec["model"]["vocab_size"], 1000 + spec["model"]["seed"])
     adapter = spec.get("adapter")
     if adapter:
-        case["adapter"] = "initial_adapter" if adapter is True else f"../{adapter}/initial_adapter"
-        if adapter is True:
-            make_initial_adapter(folder / "initial_adapter", folder / case["model"], case)
+        borrowed = isinstance(adapter, str)
+        case["adapter"] = f"../{adapter}/initial_adapter" if borrowed else "initial_adapter"
+        if not borrowed:
+            make_initial_adapter(folder / "initial_adapter", folder / case["model"], case,
+                                 adapter if isinstance(adapter, dict) else None)
     write_json(folder / "case.json", case)
     return folder, case
 

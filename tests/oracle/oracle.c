@@ -217,13 +217,24 @@ static void expect_ok(balora_status status) {
         fail_msg("%s: %s", balora_status_name(status), balora_error_message());
 }
 
-static double saved_scale(const oracle_run *run, const char *folder, int64_t *rank) {
+/* The figure that a pattern of the configuration gives the module, else that of `key`: what is saved names modules by
+ * their last name or as a whole. */
+static double saved_figure(const json_t *config, const char *pattern, const char *key, const char *module) {
+    const char *name, *last = strrchr(module, '.') + 1;
+    const json_t *value;
+    json_object_foreach(json_object_get(config, pattern), name,
+                        value) if (strcmp(name, module) == 0 ||
+                                   strcmp(name, last) == 0) return json_number_value(value);
+    return json_number_value(json_object_get(config, key));
+}
+
+static double saved_scale(const oracle_run *run, const char *folder, const char *module, int64_t *rank) {
     char name[128];
     json_t *config;
     snprintf(name, sizeof name, "%s/adapter_config.json", folder);
     expect_ok(json_read_object(&config, host_memory(), oracle_scratch_path(run, name), 1 << 20));
-    double alpha = json_number_value(json_object_get(config, "lora_alpha"));
-    *rank = json_integer_value(json_object_get(config, "r"));
+    double alpha = saved_figure(config, "alpha_pattern", "lora_alpha", module);
+    *rank = (int64_t)saved_figure(config, "rank_pattern", "r", module);
     double divisor =
         json_is_true(json_object_get(config, "use_rslora")) ? sqrt((double)*rank) : (double)*rank;
     json_decref(config);
@@ -233,7 +244,7 @@ static double saved_scale(const oracle_run *run, const char *folder, int64_t *ra
 double *oracle_saved_delta(const oracle_run *run, const char *folder, const char *module, int64_t *count) {
     char name[256];
     int64_t rank, a_count = 0, b_count = 0;
-    double scale = saved_scale(run, folder, &rank);
+    double scale = saved_scale(run, folder, module, &rank);
     safetensors_file file;
     snprintf(name, sizeof name, "%s/adapter_model.safetensors", folder);
     expect_ok(safetensors_open(&file, host_memory(), oracle_scratch_path(run, name)));

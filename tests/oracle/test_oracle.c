@@ -243,6 +243,66 @@ static void trained_weights_agree(void **state) {
     print_message("%s: weights within %.1e of what training changed\n", self->name, worst);
 }
 
+/* A tensor of an adapter that is trained as it is: under its own name, or that of the layer inside an adapted one. */
+static double *adapter_tensor(const safetensors_file *file, const char *name, int64_t *count) {
+    char full[256];
+    const char *last = strrchr(name, '.');
+    snprintf(full, sizeof full, "base_model.model.%s", name);
+    double *values = oracle_tensor(file, full, count);
+    snprintf(full, sizeof full, "base_model.model.%.*s.base_layer%s", (int)(last - name), name, last);
+    return values != NULL ? values : oracle_tensor(file, full, count);
+}
+
+static bool is_trained_tensor(const char *name) {
+    return strstr(name, ".delta") == NULL && strcmp(name, "logits") != 0;
+}
+
+static int64_t count_trained_tensors(const oracle_case *self) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < self->tensors.count; i++)
+        count += is_trained_tensor(self->tensors.entries[i].name);
+    return count;
+}
+
+/* Adapters: modules_to_save and biases, relative to what training changed of each. */
+static void trained_tensors_agree(void **state) {
+    oracle_case *self = start(state);
+    safetensors_file base, trained;
+    char path[1024];
+    double worst = 0;
+    if (count_trained_tensors(self) == 0)
+        skip();
+    expect_ok(oracle_save(&self->run, "tensors"));
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors",
+             oracle_path(&self->run, json_string_value(json_object_get(self->run.options, "adapter"))));
+    expect_ok(safetensors_open(&base, &memory, path));
+    expect_ok(safetensors_open(&trained, &memory,
+                               oracle_scratch_path(&self->run, "tensors/adapter_model.safetensors")));
+    for (int64_t i = 0; i < self->tensors.count; i++) {
+        const char *name = self->tensors.entries[i].name;
+        int64_t count = 0, base_count = 0, trained_count = 0;
+        if (!is_trained_tensor(name))
+            continue;
+        double *wanted = oracle_tensor(&self->tensors, name, &count);
+        double *before = adapter_tensor(&base, name, &base_count);
+        double *after = adapter_tensor(&trained, name, &trained_count);
+        if (before == NULL || after == NULL || base_count != count || trained_count != count)
+            fail_msg("%s: was not there, or was not saved", name);
+        double change = oracle_distance(wanted, before, count),
+               distance = oracle_distance(after, wanted, count);
+        if (!(distance <= RESULT * change))
+            fail_msg("%s: differs from the expected tensor by %.2e; training changed %.2e", name, distance,
+                     change);
+        worst = fmax(worst, change > 0 ? distance / change : 0);
+        free(wanted);
+        free(before);
+        free(after);
+    }
+    safetensors_close(&base);
+    safetensors_close(&trained);
+    print_message("%s: trained tensors within %.1e of what training changed\n", self->name, worst);
+}
+
 /* --- evaluation --- */
 
 static double expected_number(const oracle_case *self, const char *key) {
@@ -371,6 +431,7 @@ static void add_case(oracle_case *self, const char *fixtures) {
         add_test(self, "trained_weights_agree", trained_weights_agree);
     else
         add_test(self, "saved_delta_agrees", saved_delta_agrees);
+    add_test(self, "trained_tensors_agree", trained_tensors_agree);
     if (!full)
         add_test(self, "the_saved_adapter_is_the_trained_one", the_saved_adapter_is_the_trained_one);
     if (case_says(fixtures, self->name, "expected.json", "terms_torch_bf16"))

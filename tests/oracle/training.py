@@ -57,6 +57,15 @@ def sequence_logits(model, ids):
 
 # ---- the student and the teacher -----------------------------------------------------------------------------
 
+def trained_tensors(model):
+    """What PEFT trains as it is, modules_to_save and biases, by the names that checkpoints have."""
+    for name, p in model.named_parameters():
+        if p.requires_grad and ".lora_" not in name:
+            for part in ("base_model.model.", ".modules_to_save.default", ".base_layer"):
+                name = name.replace(part, "", 1)
+            yield name, p
+
+
 class Adapted:
     """A PEFT model whose teacher is the base with every adapter disabled."""
 
@@ -76,10 +85,14 @@ class Adapted:
         else:
             self.model = PeftModel.from_pretrained(base, adapter_folder, is_trainable=True,
                                                    autocast_adapter_dtype=dtype != torch.float64)
+        # Biases are trained in their places: disabling the adapter does not bring the old ones back.
+        self.frozen = None
+        if any(True for _ in trained_tensors(self.model)):
+            self.frozen = load_base(folder, dtype).requires_grad_(False)
         if dtype == torch.float64:
             self.model.double()
         for name, p in self.model.named_parameters():
-            p.requires_grad_(".default." in name)
+            p.requires_grad_(".default." in name or (p.requires_grad and name.endswith(".bias")))
 
     def layers(self):
         for name, module in self.model.named_modules():
@@ -101,6 +114,8 @@ class Adapted:
         return sequence_logits(self.model, ids)
 
     def teacher(self, ids):
+        if self.frozen is not None:
+            return sequence_logits(self.frozen, ids)
         with torch.no_grad(), self.model.disable_adapter():
             return sequence_logits(self.model, ids)
 
@@ -108,8 +123,8 @@ class Adapted:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def result(self):
-        """What training changed: s(BA - B0 A0) of every adapted module, from the factors in fp64."""
-        out = {}
+        """s(BA - B0 A0) of every adapted module, from the factors in fp64, and what is trained as it is."""
+        out = {name: p.detach().float().contiguous() for name, p in trained_tensors(self.model)}
         for name, layer in self.layers():
             delta = sum(layer.lora_B[k].weight.double() @ layer.lora_A[k].weight.double() for k in layer.lora_A)
             out[name + ".delta"] = (layer.scaling["default"] * delta).detach().float().contiguous()
