@@ -10,6 +10,7 @@
 
 #include "adapter/adapter.h"
 #include "adapter/merge_folder.h"
+#include "adapter/merge_untied.h"
 #include "base/arith.h"
 #include "base/status.h"
 #include "model/staging.h"
@@ -31,6 +32,8 @@ typedef struct merge_work {
 typedef struct merge {
     balora_adapter *adapter;
     tensor_files base;
+    tensor_place
+        untied; /* the embedding, in whose file a head of its own is added; none where there is no need */
     staging stage;
     merge_work work;
 } merge;
@@ -136,6 +139,14 @@ static balora_status write_tensor(merge *self, safetensors_writer *writer, const
     return staging_write(&self->stage, writer, name, trained->value, place->entry->dtype);
 }
 
+/* The head that was the embedding: what was trained of it, or the embedding as it was. */
+static balora_status write_untied_head(merge *self, safetensors_writer *writer) {
+    const trained_tensor *trained = find_trained(self->adapter, head_name);
+    if (trained == NULL)
+        return write_unchanged(self, writer, &self->untied);
+    return staging_write(&self->stage, writer, head_name, trained->value, self->untied.entry->dtype);
+}
+
 static balora_status list_tensors(const safetensors_file *file, safetensors_tensor *out) {
     for (int64_t i = 0; i < file->count; i++) {
         const safetensors_entry *entry = &file->entries[i];
@@ -153,12 +164,18 @@ static balora_status write_shard(merge *self, const safetensors_file *file, cons
     allocator *memory = self->base.memory;
     safetensors_tensor *tensors;
     safetensors_writer writer = {0};
-    STATUS_TRY(memory_zeroed(memory, &tensors, (size_t)file->count, sizeof *tensors, "a list of tensors"));
+    int64_t count = file->count + (self->untied.file == file);
+    STATUS_TRY(memory_zeroed(memory, &tensors, (size_t)count, sizeof *tensors, "a list of tensors"));
     balora_status status;
     STATUS_GOTO(list_tensors(file, tensors));
-    STATUS_GOTO(safetensors_create(&writer, memory, path, tensors, file->count, file->metadata));
+    if (count > file->count) {
+        tensors[file->count] = tensors[self->untied.entry - file->entries];
+        tensors[file->count].name = head_name;
+    }
+    STATUS_GOTO(safetensors_create(&writer, memory, path, tensors, count, file->metadata));
     for (int64_t i; (i = safetensors_next(&writer)) >= 0;)
-        STATUS_GOTO(write_tensor(self, &writer, &(tensor_place){file, &file->entries[i]}));
+        STATUS_GOTO(i == file->count ? write_untied_head(self, &writer)
+                                     : write_tensor(self, &writer, &(tensor_place){file, &file->entries[i]}));
     status = safetensors_publish(&writer);
 fail:
     safetensors_abandon(&writer);
@@ -177,10 +194,31 @@ static balora_status write_weights(merge *self, const merge_folder *folder) {
     return BALORA_OK;
 }
 
+/* A head of its own where the model had none: files that hold one already need nothing but the configuration. */
+static balora_status prepare_head(merge *self) {
+    const weights *student = adapter_student(self->adapter);
+    tensor_place head;
+    int64_t shape[2] = {student->embedding.rows, student->embedding.cols};
+    if (!adapter_unties_head(self->adapter) || tensor_files_find(&self->base, head_name, &head))
+        return BALORA_OK;
+    return tensor_files_expect(&self->base, embedding_name, 2, shape, &self->untied);
+}
+
+static balora_status untie(const merge *self, const merge_folder *target) {
+    if (!adapter_unties_head(self->adapter))
+        return BALORA_OK;
+    tensor_place held = self->untied;
+    if (held.file == NULL)
+        tensor_files_find(&self->base, head_name, &held);
+    uint64_t added = self->untied.file != NULL ? self->untied.entry->bytes : 0;
+    return merge_untie(target, self->base.shard_names[held.file - self->base.shards], head_name, added);
+}
+
 static balora_status prepare(merge *self, allocator *memory) {
     balora_model *model = self->adapter->model;
     STATUS_TRY(tensor_files_open(&self->base, memory, model->folder, "model"));
     STATUS_TRY(staging_create(&self->stage, memory, &model->device, self->adapter->queue));
+    STATUS_TRY(prepare_head(self));
     if (self->adapter->module_count == 0)
         return BALORA_OK;
     place_work(&self->work, self->adapter);
@@ -195,16 +233,11 @@ balora_status adapter_merge(balora_adapter *adapter, const char *folder) {
     merge self = {.adapter = adapter};
     merge_folder target = {0};
     balora_status status;
-    if (adapter_unties_head(adapter))
-        STATUS_GOTO(status_fail(
-            BALORA_ERROR_UNSUPPORTED,
-            "%s ties its head to the embedding, and the adapter trains one of them: files with a head "
-            "of their own cannot be written yet",
-            model->folder));
     STATUS_GOTO(prepare(&self, memory));
     STATUS_GOTO(merge_folder_create(&target, memory, folder, &self.base));
     STATUS_GOTO(write_weights(&self, &target));
     STATUS_GOTO(merge_folder_copy(&target, self.stage.host, STAGING_BYTES));
+    STATUS_GOTO(untie(&self, &target));
     status = merge_folder_publish(&target);
 fail:
     merge_folder_abandon(&target);

@@ -134,6 +134,9 @@ def make_case(name, root):
     initial, final, drift = training.evaluate(run, sequences)
     expected = {"proves": CASES[name]["proves"], "steps": steps, "initial_loss": initial, "final_loss": final,
                 "final_drift": drift, "fp64_deviation": noise}
+    trained = sorted(k for k in run.result() if case["method"] != "full" and not k.endswith(".delta"))
+    if trained:
+        expected["trained_tensors"] = trained
     if CASES[name].get("torch_bf16"):
         expected["terms_torch_bf16"] = training.train(start(folder, case, torch.bfloat16), case, sequences)
     write_json(folder / "expected.json", expected)
