@@ -5,6 +5,7 @@
 #include "../api/api.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,10 +20,10 @@ typedef struct run_setting {
 
 /* A run, and what it says. */
 typedef struct rig {
-    char folder[32];          /* of this test, below the working directory */
-    char checkpoints[64];     /* in it */
-    char messages[MESSAGES];  /* of the log, a line each */
-    int stop_at_message;      /* the log callback stops at this one, from 1; 0: never */
+    char folder[32];         /* of this test, below the working directory */
+    char checkpoints[64];    /* in it */
+    char messages[MESSAGES]; /* of the log, a line each */
+    int stop_at_message;     /* the log callback stops at this one, from 1; 0: never */
     int message_count;
     balora_context *context;
     balora_model *model;
@@ -34,8 +35,8 @@ typedef struct rig {
 } rig;
 
 static inline run_setting default_setting(int32_t method) {
-    run_setting self = {BALORA_ADAPTER_OPTIONS_INIT, BALORA_REGULARIZER_OPTIONS_INIT, BALORA_OPTIMIZER_OPTIONS_INIT,
-                    BALORA_TRAIN_OPTIONS_INIT};
+    run_setting self = {BALORA_ADAPTER_OPTIONS_INIT, BALORA_REGULARIZER_OPTIONS_INIT,
+                        BALORA_OPTIMIZER_OPTIONS_INIT, BALORA_TRAIN_OPTIONS_INIT};
     self.adapter.method = method;
     self.adapter.rank = 4;
     self.train.max_steps = STEPS;

@@ -104,9 +104,9 @@ static void nothing_to_save_or_resume(void **state) {
 /* --- damage --- */
 
 typedef struct damage {
-    const char *file;                        /* of the newest checkpoint */
+    const char *file;                         /* of the newest checkpoint */
     void (*apply)(char *text, size_t *bytes); /* to its contents; NULL: the file is removed */
-    const char *told;                        /* a part of what is said of it */
+    const char *told;                         /* a part of what is said of it */
 } damage;
 
 static void cut_half(char *text, size_t *bytes) {
@@ -264,7 +264,8 @@ static void a_damaged_one_is_skipped_and_told(void **state) {
         balora_resume_information found = BALORA_RESUME_INFORMATION_INIT;
         self->messages[0] = '\0';
         expect_done(balora_trainer_resume(self->trainer, self->checkpoints, &found));
-        if (found.step != 2 || found.skipped_checkpoints != 1 || strstr(found.skipped, damages[i].told) == NULL ||
+        if (found.step != 2 || found.skipped_checkpoints != 1 ||
+            strstr(found.skipped, damages[i].told) == NULL ||
             strstr(found.skipped, "step-00000004") == NULL || strstr(self->messages, damages[i].told) == NULL)
             fail_msg("%zu, %s: step %lld, \"%s\", expected \"%s\"", i, damages[i].file, (long long)found.step,
                      found.skipped, damages[i].told);
@@ -292,7 +293,8 @@ static void nothing_whole_is_no_start(void **state) {
     balora_run_options run = BALORA_RUN_OPTIONS_INIT;
     run.checkpoint_folder = self->checkpoints;
     run.resume = 1;
-    expect_failure(balora_trainer_run(self->trainer, &run, NULL), BALORA_ERROR_FORMAT, "step-00000002/trainer.json");
+    expect_failure(balora_trainer_run(self->trainer, &run, NULL), BALORA_ERROR_FORMAT,
+                   "step-00000002/trainer.json");
     rig_step(self, STEPS - 2);
     expect_result(self, expected, bytes);
     free(expected);
@@ -522,8 +524,8 @@ static void folders_that_cannot_be_written(void **state) {
     write_file(rig_path(self, "file"), "x", 1);
     expect_failure(balora_trainer_save_checkpoint(self->trainer, rig_path(self, "file"), 2), BALORA_ERROR_IO,
                    "/file: expected a folder");
-    expect_failure(balora_trainer_save_checkpoint(self->trainer, rig_path(self, "file/below"), 2), BALORA_ERROR_IO,
-                   "file/below: cannot make the folder");
+    expect_failure(balora_trainer_save_checkpoint(self->trainer, rig_path(self, "file/below"), 2),
+                   BALORA_ERROR_IO, "file/below: cannot make the folder");
     expect_done(balora_trainer_save_checkpoint(self->trainer, rig_path(self, "new/below"), 2));
 }
 
@@ -534,7 +536,8 @@ static void a_cancelled_context_saves_nothing(void **state) {
     save_at(self, 1, 2);
     rig_step(self, 1);
     balora_context_cancel(self->context);
-    expect_failure(balora_trainer_save_checkpoint(self->trainer, self->checkpoints, 2), BALORA_ERROR_CANCELLED, "");
+    expect_failure(balora_trainer_save_checkpoint(self->trainer, self->checkpoints, 2),
+                   BALORA_ERROR_CANCELLED, "");
     expect_failure(balora_trainer_resume(self->trainer, self->checkpoints, NULL), BALORA_ERROR_CANCELLED, "");
     assert_string_equal(names_in(self->checkpoints), "step-00000001");
     balora_context_resume(self->context);
@@ -543,14 +546,22 @@ static void a_cancelled_context_saves_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        RIG_TEST(a_resumed_run_gives_the_same_bytes), RIG_TEST(so_does_every_optimizer),
-        RIG_TEST(a_trainer_goes_back),                RIG_TEST(the_newest_stay),
-        RIG_TEST(nothing_to_save_or_resume),          RIG_TEST(a_damaged_one_is_skipped_and_told),
-        RIG_TEST(nothing_whole_is_no_start),          RIG_TEST(a_later_form_is_refused),
-        RIG_TEST(what_a_dead_process_left_goes),      RIG_TEST(another_run_is_refused_by_name),
-        RIG_TEST(other_data_are_refused),             RIG_TEST(a_constant_run_may_grow),
-        RIG_TEST(other_threads_are_a_warning),        RIG_TEST(a_full_disk_costs_nothing),
-        RIG_TEST(folders_that_cannot_be_written),     RIG_TEST(a_cancelled_context_saves_nothing),
+        RIG_TEST(a_resumed_run_gives_the_same_bytes),
+        RIG_TEST(so_does_every_optimizer),
+        RIG_TEST(a_trainer_goes_back),
+        RIG_TEST(the_newest_stay),
+        RIG_TEST(nothing_to_save_or_resume),
+        RIG_TEST(a_damaged_one_is_skipped_and_told),
+        RIG_TEST(nothing_whole_is_no_start),
+        RIG_TEST(a_later_form_is_refused),
+        RIG_TEST(what_a_dead_process_left_goes),
+        RIG_TEST(another_run_is_refused_by_name),
+        RIG_TEST(other_data_are_refused),
+        RIG_TEST(a_constant_run_may_grow),
+        RIG_TEST(other_threads_are_a_warning),
+        RIG_TEST(a_full_disk_costs_nothing),
+        RIG_TEST(folders_that_cannot_be_written),
+        RIG_TEST(a_cancelled_context_saves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
