@@ -12,6 +12,7 @@
 #include "../device.h"
 #include "backend/registry.h"
 #include "balora/balora.h"
+#include "faulty.h"
 #include "format/safetensors.h"
 #include "tensor/dtype.h"
 
@@ -638,6 +639,61 @@ static void workspaces_grow_with_the_largest_call(void **state) {
     free(large);
 }
 
+/* Memory refused at every call, once and from then on: an error, nothing lost, and the set works when there is some. */
+static void refused_memory_leaves_a_set_that_works(void **state) {
+    (void)state;
+    const int64_t shape[] = {24, 10};
+    float gradient[240];
+    unsigned char marks[24] = {1, 1, 0, 1, 1, 1, 1};
+    const int64_t all[] = {24};
+    draw();
+    balora_tensor student = view(numbers, 2, shape), teacher = view(others, 2, shape),
+                  mask = BALORA_TENSOR_INIT;
+    balora_tensor slope = view(gradient, 2, shape);
+    student.shape[0] = 10, student.shape[1] = 24; /* transposed: moved by pieces */
+    student.strides[0] = 1, student.strides[1] = 10;
+    teacher.shape[0] = slope.shape[0] = 10, teacher.shape[1] = slope.shape[1] = 24;
+    teacher.strides[0] = slope.strides[0] = 24;
+    expect_ok(balora_tensor_contiguous(&mask, marks, BALORA_U8, 1, all));
+    mask.shape[0] = 10;
+    int refusals = 0;
+    for (int round = 0; round < 6; round++)
+        for (int64_t refused = 0;; refused++) {
+            faulty faults = {.refused = -1};
+            balora_context_options options = BALORA_CONTEXT_OPTIONS_INIT;
+            balora_regularizer_options forms = BALORA_REGULARIZER_OPTIONS_INIT;
+            balora_memory_statistics before = BALORA_MEMORY_STATISTICS_INIT, after = before;
+            balora_regularizer_inputs inputs = BALORA_REGULARIZER_INPUTS_INIT;
+            balora_regularizer_terms terms = BALORA_REGULARIZER_TERMS_INIT;
+            balora_context *own;
+            balora_regularizers *set_;
+            options.allocate = faulty_allocate, options.release = faulty_release;
+            options.allocator_user = &faults;
+            expect_ok(balora_regularizer_options_preset(&forms, round / 2 * 10));
+            expect_ok(balora_context_create(&own, &options));
+            expect_ok(balora_context_memory(own, &before));
+            expect_ok(balora_regularizers_create(&set_, own, &forms));
+            inputs.student = &student, inputs.teacher = &teacher, inputs.gradient = &slope,
+            inputs.mask = &mask;
+            faults = (faulty){.refused = refused, .from_then_on = round % 2};
+            balora_status status = balora_regularizers_evaluate(set_, &inputs, &terms);
+            bool reached = faults.calls > refused;
+            faults.refused = -1;
+            faults.from_then_on = 0;
+            if (reached)
+                expect_failure(status, BALORA_ERROR_MEMORY, "");
+            expect_ok(balora_regularizers_evaluate(set_, &inputs, &terms));
+            balora_regularizers_free(set_);
+            expect_ok(balora_context_memory(own, &after));
+            assert_true(after.current_bytes == before.current_bytes);
+            balora_context_free(own);
+            refusals += reached;
+            if (!reached)
+                break;
+        }
+    assert_true(refusals > 50);
+}
+
 /* --- refusals --- */
 
 static void what_does_not_fit_is_refused(void **state) {
@@ -782,6 +838,7 @@ int main(void) {
         cmocka_unit_test(the_svd_term_does_not_see_the_scale),
         cmocka_unit_test(weights_follow_the_schedules),
         cmocka_unit_test(workspaces_grow_with_the_largest_call),
+        cmocka_unit_test(refused_memory_leaves_a_set_that_works),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(covariance_is_for_classes),
         cmocka_unit_test(a_device_refuses_what_is_not_its_own),
