@@ -176,6 +176,14 @@ static const option_field run_fields[] = {
     TEXT(balora_run_options, checkpoint_folder, "", "folder of the checkpoints; empty: OUT/checkpoints"),
 };
 
+static const balora_pissa_options pissa_defaults = BALORA_PISSA_OPTIONS_INIT;
+static const option_field pissa_fields[] = {
+    INTEGER(balora_pissa_options, rank, 1, COUNT_LIMIT, "16", "rank of the factors"),
+    NUMBER(balora_pissa_options, scale, ABOVE_ZERO, INFINITY, "1", "scale of the adapter"),
+    INTEGER(balora_pissa_options, seed, 0, SEED_LIMIT, "0", "seed of the iteration's start"),
+    FLAG(balora_pissa_options, full_svd, "false", "a full SVD instead of subspace iteration"),
+};
+
 #define TABLE(number, prefix, reserved)                                                                      \
     {                                                                                                        \
         number, "balora_" #prefix "_options", sizeof prefix##_defaults, &prefix##_defaults, reserved,        \
@@ -190,6 +198,7 @@ static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, offsetof(balora_optimizer_options, reserved)),
     TABLE(BALORA_OPTIONS_DATA, data, 0),
     TABLE(BALORA_OPTIONS_TRAIN, train, offsetof(balora_train_options, reserved)),
+    TABLE(BALORA_OPTIONS_PISSA, pissa, offsetof(balora_pissa_options, reserved)),
     TABLE(BALORA_OPTIONS_RUN, run, 0),
 };
 

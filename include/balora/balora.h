@@ -16,6 +16,7 @@
 #include "balora/model.h"
 #include "balora/optimizer.h"
 #include "balora/options.h"
+#include "balora/pissa.h"
 #include "balora/regularizer.h"
 #include "balora/run.h"
 #include "balora/status.h"

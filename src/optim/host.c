@@ -117,30 +117,6 @@ void host_tensors_free(balora_optimizer *optimizer) {
 
 /* --- the host's memory --- */
 
-/* The tensor as rows without gaps in them; false where it is none, such as a transposed one. */
-static bool as_rows(const balora_tensor *tensor, matrix_view *out) {
-    *out = (matrix_view){.rows = 1, .cols = 1, .dtype = tensor->dtype};
-    if (host_tensor_count(tensor) == 0)
-        out->cols = 0;
-    for (int32_t i = tensor->rank - 1; i >= 0 && out->cols > 0; i--) {
-        int64_t length = tensor->shape[i], stride = tensor->strides[i];
-        if (length == 1)
-            continue;
-        if (out->rows == 1 && stride == out->cols)
-            out->cols *= length;
-        else if (out->rows == 1 && stride > out->cols) {
-            out->rows = length;
-            out->ld = stride;
-        } else if (out->rows > 1 && stride == out->rows * out->ld)
-            out->rows *= length;
-        else
-            return false;
-    }
-    if (out->rows == 1)
-        out->ld = out->cols;
-    return true;
-}
-
 static balora_status check_side(const host_tensors *host, host_side *side, int64_t count, const char *list,
                                 int64_t index) {
     const balora_tensor *tensor = &side->tensor;
@@ -155,7 +131,7 @@ static balora_status check_side(const host_tensors *host, host_side *side, int64
         return status_fail(BALORA_ERROR_ARGUMENT,
                            "%s[%lld] has %lld numbers; the optimizer was made for %lld there", list,
                            (long long)index, (long long)host_tensor_count(tensor), (long long)count);
-    if (!as_rows(tensor, &side->view))
+    if (!host_tensor_rows(tensor, &side->view))
         return status_fail(BALORA_ERROR_ARGUMENT, "%s[%lld] is not in row-major order; make it contiguous",
                            list, (long long)index);
     return BALORA_OK;

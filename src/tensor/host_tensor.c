@@ -145,3 +145,26 @@ bool host_tensor_shares_elements(const balora_tensor *tensor) {
     }
     return false;
 }
+
+bool host_tensor_rows(const balora_tensor *tensor, matrix_view *out) {
+    *out = (matrix_view){.rows = 1, .cols = 1, .dtype = tensor->dtype};
+    if (host_tensor_count(tensor) == 0)
+        out->cols = 0;
+    for (int32_t i = tensor->rank - 1; i >= 0 && out->cols > 0; i--) {
+        int64_t length = tensor->shape[i], stride = tensor->strides[i];
+        if (length == 1)
+            continue;
+        if (out->rows == 1 && stride == out->cols)
+            out->cols *= length;
+        else if (out->rows == 1 && stride > out->cols) {
+            out->rows = length;
+            out->ld = stride;
+        } else if (out->rows > 1 && stride == out->rows * out->ld)
+            out->rows *= length;
+        else
+            return false;
+    }
+    if (out->rows == 1)
+        out->ld = out->cols;
+    return true;
+}

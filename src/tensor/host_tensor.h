@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "balora/tensor.h"
-#include "tensor/dtype.h"
+#include "tensor/view.h"
 
 /*
  * ARGUMENT, naming `name` and the field, unless it has a known dtype and device, 0 to 8 dimensions of 0 or more, a count
@@ -18,6 +18,10 @@ balora_status host_tensor_compact_strides(balora_tensor *tensor, const char *nam
 
 /* Elements; of a checked tensor. */
 int64_t host_tensor_count(const balora_tensor *tensor);
+
+/* A checked tensor as a matrix without a buffer, leading dimensions being its rows, which may lie apart; false where it is
+ * none, such as a transposed one. */
+bool host_tensor_rows(const balora_tensor *tensor, matrix_view *out);
 
 /* Do the bytes that the two checked tensors span meet? Tensors of different devices never do. */
 bool host_tensor_overlaps(const balora_tensor *a, const balora_tensor *b);

@@ -15,6 +15,7 @@ typedef union any_options {
     balora_data_options data;
     balora_train_options train;
     balora_run_options run;
+    balora_pissa_options pissa;
 } any_options;
 
 static const struct {
@@ -30,6 +31,7 @@ static const struct {
     {BALORA_OPTIONS_DATA, 2, {.data = BALORA_DATA_OPTIONS_INIT}},
     {BALORA_OPTIONS_TRAIN, 15, {.train = BALORA_TRAIN_OPTIONS_INIT}},
     {BALORA_OPTIONS_RUN, 7, {.run = BALORA_RUN_OPTIONS_INIT}},
+    {BALORA_OPTIONS_PISSA, 4, {.pissa = BALORA_PISSA_OPTIONS_INIT}},
 };
 enum { STRUCTS = sizeof structs / sizeof structs[0] };
 
