@@ -36,6 +36,9 @@ static const int32_t log_level_values[] = {0, BALORA_LOG_ERROR, BALORA_LOG_WARNI
 static const int32_t dtype_values[] = {BALORA_DTYPE_AUTO, BALORA_F32, BALORA_BF16};
 static const int32_t method_values[] = {BALORA_METHOD_BA_LORA, BALORA_METHOD_PISSA, BALORA_METHOD_LORA,
                                         BALORA_METHOD_FULL};
+static const int32_t bias_values[] = {BALORA_BIAS_NONE, BALORA_BIAS_ALL, BALORA_BIAS_LORA_ONLY};
+static const int32_t init_values[] = {BALORA_INIT_AUTO, BALORA_INIT_KAIMING, BALORA_INIT_GAUSSIAN,
+                                      BALORA_INIT_PISSA};
 static const int32_t svd_norm_values[] = {BALORA_SVD_FROBENIUS, BALORA_SVD_NUCLEAR};
 static const int32_t positions_values[] = {BALORA_POSITIONS_LABEL, BALORA_POSITIONS_PREDICT};
 static const int32_t consistency_schedule_values[] = {BALORA_CONSISTENCY_CONSTANT, BALORA_CONSISTENCY_COSINE,
@@ -74,9 +77,21 @@ static const option_field adapter_fields[] = {
     INTEGER(balora_adapter_options, rank, 1, 65536, "16", "rank of the trained factors"),
     NUMBER(balora_adapter_options, alpha, ABOVE_ZERO, INFINITY, "16", "scale of the factors is alpha / rank"),
     FLAG(balora_adapter_options, use_rslora, "false", "rank-stabilised: the scale is alpha / sqrt(rank)"),
-    TEXT(balora_adapter_options, target_modules, "all-linear", "layers to adapt: a,b,... or all-linear"),
+    TEXT(balora_adapter_options, target_modules, "all-linear",
+         "layers to adapt: a,b,... or all-linear or re:PATTERN"),
     INTEGER(balora_adapter_options, seed, 0, SEED_LIMIT, "0", "seed of the factors' start"),
     FLAG(balora_adapter_options, full_svd, "false", "start from a full SVD instead of subspace iteration"),
+    TEXT(balora_adapter_options, exclude_modules, "", "targeted layers that are not adapted: a,b,..."),
+    TEXT(balora_adapter_options, layers_to_transform, "", "only these layers: 0,1,4-7; empty: all"),
+    TEXT(balora_adapter_options, rank_pattern, "", "ranks of their own: q_proj=8,down_proj=4"),
+    TEXT(balora_adapter_options, alpha_pattern, "", "alphas of their own: q_proj=8,down_proj=4"),
+    TEXT(balora_adapter_options, modules_to_save, "", "trained whole: embed_tokens,lm_head,norm"),
+    TEXT(balora_adapter_options, pissa_modules, "",
+         "the only ones that start from singular vectors: a,b,..."),
+    CHOICE(balora_adapter_options, bias, "none|all|lora_only", bias_values, "none",
+           "the model's biases that are trained"),
+    CHOICE(balora_adapter_options, init, "auto|kaiming|gaussian|pissa", init_values, "auto",
+           "start of the factors; auto: by method"),
 };
 
 static const balora_regularizer_options regularizer_defaults = BALORA_REGULARIZER_OPTIONS_INIT;

@@ -28,7 +28,11 @@ typedef struct training {
 
 /* Words that only make sense when the adapter is made here. */
 static int check_adapter_words(option_list *list) {
-    static const char *const words[] = {"rank", "alpha", "use_rslora", "target_modules", "full_svd"};
+    static const char *const words[] = {
+        "rank",          "alpha",           "use_rslora",          "target_modules",
+        "full_svd",      "exclude_modules", "layers_to_transform", "rank_pattern",
+        "alpha_pattern", "modules_to_save", "pissa_modules",       "bias",
+        "init"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (options_given(list, words[i]))
             return tool_fail(EXIT_USAGE, "%s does not go with --adapter: the adapter's folder decides it",

@@ -25,15 +25,36 @@ typedef struct balora_adapter_options {
     uint64_t seed;      /* of A in plain LoRA, and of the start of PiSSA's iteration */
     int32_t full_svd;   /* 1: PiSSA by a full SVD of each weight instead of subspace iteration */
     int32_t reserved;
+    /*
+     * Which modules, further. Lists of names are as target_modules; that, exclude_modules and pissa_modules may also be
+     * "re:" and a regular expression (Python's, without lookaround, backreferences and flags) that the whole name of a
+     * module matches, such as "re:model\\.layers\\.\\d+\\.mlp\\..*". NULL or "": nothing.
+     */
+    const char *exclude_modules;     /* not adapted, though targeted */
+    const char *layers_to_transform; /* only in these layers: "0,1,4-7"; NULL: in all */
+    const char
+        *rank_pattern; /* ranks of their own: "q_proj=8,down_proj=4"; names are regular expressions that a
+                                        module's name, or its end behind a dot, matches; the first that does counts */
+    const char *alpha_pattern; /* the same for alpha */
+    const char
+        *modules_to_save; /* trained whole, and saved with the adapter: names, or ends of names, such as
+                                        "embed_tokens,lm_head,norm". One of two tied matrices becomes one of its own */
+    const char
+        *pissa_modules; /* where only some adapted modules start as PiSSA's, the others as KAIMING: which */
+    int32_t bias;       /* BALORA_BIAS_...: the model's biases that are trained, as PEFT's `bias` */
+    int32_t init;       /* BALORA_INIT_... */
 } balora_adapter_options;
 
 #define BALORA_ADAPTER_OPTIONS_INIT                                                                          \
-    { sizeof(balora_adapter_options), BALORA_METHOD_BA_LORA, 0, 16, 16.0, NULL, 0, 0, 0 }
+    {                                                                                                        \
+        sizeof(balora_adapter_options), BALORA_METHOD_BA_LORA, 0, 16, 16.0, NULL, 0, 0, 0, NULL, NULL, NULL, \
+            NULL, NULL, NULL, 0, 0                                                                           \
+    }
 
 /*
  * Make a new adapter on a model; the model is kept alive. PiSSA computes the leading singular vectors of
  * every targeted weight here, with relative errors of the singular values of at most 1e-4. Errors: ARGUMENT
- * (rank, alpha, no module matches: the message lists the names there are), MEMORY, NUMERIC (a weight is not
+ * (rank, alpha, a part of an option that chooses no module: the message lists the names there are), MEMORY, NUMERIC (a weight is not
  * finite), CANCELLED, ABI. Since 0.1.
  */
 BALORA_API balora_status balora_adapter_create(balora_adapter **out, balora_model *model,
@@ -41,7 +62,7 @@ BALORA_API balora_status balora_adapter_create(balora_adapter **out, balora_mode
 
 /*
  * Open a PEFT LoRA adapter folder (adapter_config.json, adapter_model.safetensors): to go on training,
- * evaluate or merge. Keys of its configuration that this version cannot honour are BALORA_ERROR_UNSUPPORTED,
+ * evaluate or merge, with ranks and alphas by patterns, modules_to_save and bias (docs/formats.md lists the keys). Keys of its configuration that this version cannot honour are BALORA_ERROR_UNSUPPORTED,
  * naming the key. Errors: as balora_model_open, MISMATCH (a module that the model lacks, a shape). Since 0.1.
  */
 BALORA_API balora_status balora_adapter_open(balora_adapter **out, balora_model *model, const char *folder);

@@ -1,27 +1,11 @@
 /* New adapters: which modules take part, and their first factors. */
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "adapter/adapter.h"
+#include "adapter/option_rules.h"
 #include "adapter/pissa.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/status.h"
-
-/* Is `name` an entry of the comma-separated list? An entry may also be the end of the full name, behind a
- * dot. */
-static bool list_holds(const char *list, const char *full_name) {
-    size_t full = strlen(full_name);
-    for (const char *entry = list; *entry != '\0';) {
-        size_t length = strcspn(entry, ",");
-        bool fits = length > 0 && length <= full && memcmp(full_name + full - length, entry, length) == 0;
-        if (fits && (length == full || full_name[full - length - 1] == '.'))
-            return true;
-        entry += length + (entry[length] == ',');
-    }
-    return false;
-}
 
 static bool train_all(const balora_adapter *adapter, const named_tensor *tensor, const void *user) {
     (void)adapter;
@@ -31,46 +15,24 @@ static bool train_all(const balora_adapter *adapter, const named_tensor *tensor,
 }
 
 static bool choose(adapter_module *module, const void *user) {
-    const balora_adapter_options *options = user;
-    const char *list = options->target_modules;
-    module->has_initial = options->method == BALORA_METHOD_BA_LORA || options->method == BALORA_METHOD_PISSA;
-    return list == NULL || strcmp(list, "all-linear") == 0 || list_holds(list, module->name);
+    const module_rules *rules = user;
+    module->has_initial = name_set_holds(&rules->principal, module->name);
+    rules_set_figures(rules, module);
+    return rules_refusing_key(rules, module->name) == NULL;
 }
 
-/* Every entry must select something: a misspelt name is not silently dropped. */
-static balora_status check_targets(const balora_model *model, const char *list) {
-    if (list == NULL || strcmp(list, "all-linear") == 0)
-        return BALORA_OK;
-    for (const char *entry = list; *entry != '\0';) {
-        size_t length = strcspn(entry, ",");
-        char one[128];
-        if (length == 0 || length >= sizeof one)
-            return status_fail(
-                BALORA_ERROR_ARGUMENT,
-                "target_modules \"%s\": expected names separated by single commas, or all-linear", list);
-        memcpy(one, entry, length);
-        one[length] = '\0';
-        bool found = false;
-        for (int64_t layer = 0; layer < model->config.layers && !found; layer++)
-            for (int p = 0; p < PROJECTION_COUNT && !found; p++) {
-                char name[128];
-                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)layer,
-                         model->projections[p].module);
-                found = list_holds(one, name);
-            }
-        if (!found)
-            return status_fail(
-                BALORA_ERROR_ARGUMENT,
-                "target_modules: no module is called \"%s\"; this model has q_proj, k_proj, v_proj, "
-                "o_proj, gate_proj, up_proj, down_proj (or all-linear)",
-                one);
-        entry += length + (entry[length] == ',');
-    }
-    return BALORA_OK;
+static bool train_chosen(const balora_adapter *adapter, const named_tensor *tensor, const void *user) {
+    char module[sizeof tensor->name];
+    rules_module_of(module, tensor->name);
+    return rules_train(user, tensor->name, adapter_find_module(adapter, module) != NULL);
 }
 
-/* Kaiming-uniform with a = sqrt(5), PEFT's start of A: uniform within 1 / sqrt(in). B stays 0. */
-static balora_status start_plain(balora_adapter *adapter, uint64_t seed, int64_t index) {
+/* PEFT's starts of A: Kaiming-uniform with a = sqrt(5), uniform within 1 / sqrt(in); or normal with deviation 1 / rank.
+ * B stays 0. */
+static balora_status start_plain(balora_adapter *adapter, const balora_adapter_options *options,
+                                 int64_t index) {
+    uint64_t seed = options->seed;
+    bool gaussian = options->init == BALORA_INIT_GAUSSIAN;
     const adapter_module *module = &adapter->modules[index];
     int64_t count = module->a.rows * module->a.cols;
     float *host;
@@ -79,7 +41,8 @@ static balora_status start_plain(balora_adapter *adapter, uint64_t seed, int64_t
     double bound = 1 / sqrt((double)module->a.cols);
     uint64_t stream = RANDOM_STREAM_FACTORS | (uint64_t)index << 8;
     for (int64_t i = 0; i < count; i++)
-        host[i] = (float)(bound * (2 * random_uniform(seed, stream, (uint64_t)i) - 1));
+        host[i] = (float)(gaussian ? random_normal(seed, stream, (uint64_t)i) / (double)module->rank
+                                   : bound * (2 * random_uniform(seed, stream, (uint64_t)i) - 1));
     balora_status status = adapter_upload(adapter, module->a, host);
     memory_free(&adapter->model->context->memory, host);
     return status;
@@ -112,27 +75,65 @@ static balora_status fill(balora_adapter *adapter, const balora_adapter_options 
     for (int64_t i = 0; i < adapter->module_count; i++) {
         STATUS_TRY(context_poll(adapter->model->context));
         STATUS_TRY(adapter->modules[i].has_initial ? start_principal(adapter, options, i)
-                                                   : start_plain(adapter, options->seed, i));
+                                                   : start_plain(adapter, options, i));
     }
     STATUS_TRY(adapter_refresh(adapter, adapter->queue));
     return adapter->model->device.ops->synchronize(adapter->queue);
+}
+
+/* Method full leaves nothing to choose. */
+static balora_status check_full(const balora_adapter_options *options) {
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        {"exclude_modules", options->exclude_modules}, {"layers_to_transform", options->layers_to_transform},
+        {"rank_pattern", options->rank_pattern},       {"alpha_pattern", options->alpha_pattern},
+        {"modules_to_save", options->modules_to_save}, {"pissa_modules", options->pissa_modules},
+        {"bias", options->bias != 0 ? "given" : NULL}, {"init", options->init != 0 ? "given" : NULL}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (texts[i].text != NULL && texts[i].text[0] != '\0')
+            return status_fail(BALORA_ERROR_ARGUMENT,
+                               "%s does not go with method full, which trains every weight", texts[i].key);
+    return BALORA_OK;
+}
+
+static balora_status create_full(balora_adapter **out, balora_model *model,
+                                 const balora_adapter_options *options) {
+    STATUS_TRY(check_full(options));
+    const adapter_shape shape = {.method = options->method,
+                                 .use_rslora = options->use_rslora,
+                                 .rank = options->rank,
+                                 .alpha = options->alpha,
+                                 .trains = train_all};
+    return adapter_allocate(out, model, &shape);
+}
+
+static balora_status create_chosen(balora_adapter **out, balora_model *model,
+                                   const balora_adapter_options *options) {
+    module_rules rules = {0};
+    balora_status status;
+    STATUS_GOTO(option_rules_read(&rules, model, options));
+    const adapter_shape shape = {.method = options->method,
+                                 .use_rslora = options->use_rslora,
+                                 .rank = options->rank,
+                                 .alpha = options->alpha,
+                                 .choose = choose,
+                                 .trains = train_chosen,
+                                 .untied = true,
+                                 .user = &rules};
+    STATUS_GOTO(adapter_allocate(out, model, &shape));
+    rules_give(&rules, *out);
+fail:
+    rules_free(&rules);
+    return status;
 }
 
 balora_status adapter_create(balora_adapter **out, balora_model *model,
                              const balora_adapter_options *options) {
     double begin = clock_seconds();
     bool full = options->method == BALORA_METHOD_FULL;
-    adapter_shape shape = {.method = options->method,
-                           .use_rslora = options->use_rslora,
-                           .rank = options->rank,
-                           .alpha = options->alpha,
-                           .choose = full ? NULL : choose,
-                           .trains = full ? train_all : NULL,
-                           .user = options};
     balora_adapter *adapter;
-    if (!full)
-        STATUS_TRY(check_targets(model, options->target_modules));
-    STATUS_TRY(adapter_allocate(&adapter, model, &shape));
+    STATUS_TRY(full ? create_full(&adapter, model, options) : create_chosen(&adapter, model, options));
     balora_status status = fill(adapter, options);
     if (status != BALORA_OK) {
         adapter_release(adapter);

@@ -144,9 +144,7 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
         .user = &input};
     STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
     STATUS_GOTO(read_all(&input, adapter));
-    adapter->saved = input.config.rules.saved; /* taken over */
-    adapter->bias = input.config.rules.bias;
-    input.config.rules.saved = (name_set){0};
+    rules_give(&input.config.rules, adapter);
     *out = adapter;
     adapter = NULL;
 fail:

@@ -110,3 +110,9 @@ bool rules_train(const module_rules *self, const char *tensor, bool adapted) {
     bool is_bias = strcmp(tensor + strlen(module), ".bias") == 0;
     return is_bias && (self->bias == BALORA_BIAS_ALL || (self->bias == BALORA_BIAS_LORA_ONLY && adapted));
 }
+
+void rules_give(module_rules *self, balora_adapter *adapter) {
+    adapter->saved = self->saved;
+    adapter->bias = self->bias;
+    self->saved = (name_set){0};
+}

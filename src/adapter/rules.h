@@ -37,6 +37,9 @@ bool rules_save(const module_rules *self, const char *module);
 /* Is the tensor of that name trained as it is? `adapted`: its module has factors. */
 bool rules_train(const module_rules *self, const char *tensor, bool adapted);
 
+/* Let the adapter keep what its file will say: the modules that are trained whole, and which biases. */
+void rules_give(module_rules *self, balora_adapter *adapter);
+
 /* The module of a tensor, "model.norm" of "model.norm.weight". */
 void rules_module_of(char module[sizeof((named_tensor *)0)->name], const char *tensor);
 
