@@ -8,6 +8,7 @@
 #include "scratch.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #include "../device.h"
 #include "backend/registry.h"
@@ -694,6 +695,51 @@ static void refused_memory_leaves_a_set_that_works(void **state) {
     assert_true(refusals > 50);
 }
 
+/* --- threads --- */
+
+enum { THREADS = 3, CALLS = 20 };
+
+typedef struct worker {
+    balora_regularizers *regularizers;
+    float gradient[240];
+    double loss;
+    balora_status status;
+} worker;
+
+static void *work(void *user) {
+    worker *self = user;
+    const int64_t shape[] = {24, 10};
+    balora_regularizer_terms terms;
+    balora_tensor student = view(numbers, 2, shape), teacher = view(others, 2, shape);
+    balora_tensor slope = view(self->gradient, 2, shape);
+    for (int i = 0; i < CALLS && self->status == BALORA_OK; i++) {
+        self->status = call(self->regularizers, &student, &teacher, &slope, &terms);
+        self->loss = terms.loss;
+    }
+    return NULL;
+}
+
+/* Sets of one context, a thread each, on the same logits. */
+static void sets_do_not_disturb_each_other(void **state) {
+    (void)state;
+    worker workers[THREADS + 1];
+    pthread_t threads[THREADS];
+    draw();
+    for (int i = 0; i <= THREADS; i++)
+        workers[i] = (worker){.regularizers = default_set(), .status = BALORA_OK};
+    work(&workers[THREADS]);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i <= THREADS; i++) {
+        expect_ok(workers[i].status);
+        assert_true(workers[i].loss == workers[THREADS].loss);
+        assert_memory_equal(workers[i].gradient, workers[THREADS].gradient, sizeof workers[i].gradient);
+        balora_regularizers_free(workers[i].regularizers);
+    }
+}
+
 /* --- refusals --- */
 
 static void what_does_not_fit_is_refused(void **state) {
@@ -839,6 +885,7 @@ int main(void) {
         cmocka_unit_test(weights_follow_the_schedules),
         cmocka_unit_test(workspaces_grow_with_the_largest_call),
         cmocka_unit_test(refused_memory_leaves_a_set_that_works),
+        cmocka_unit_test(sets_do_not_disturb_each_other),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(covariance_is_for_classes),
         cmocka_unit_test(a_device_refuses_what_is_not_its_own),

@@ -460,6 +460,34 @@ static void parts_of_different_models_do_not_mix(void **state) {
     close_run(&other);
 }
 
+/* Class logits are a host's: a stream of tokens has no batch of examples. */
+static void forms_of_understanding_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        int32_t preset;
+        const char *part;
+    } presets[] = {{BALORA_PRESET_UNDERSTANDING, "diversity_form covariance"},
+                   {BALORA_PRESET_UNDERSTANDING_2024, "consistency_form normalized"}};
+    run self;
+    balora_trainer *trainer;
+    balora_regularizer_options options = BALORA_REGULARIZER_OPTIONS_INIT;
+    open_run(&self, fixture_file("llama", "model"), BALORA_METHOD_BA_LORA, 1);
+    open_sequences(&self, "abc");
+    for (int i = 0; i < 2; i++) {
+        balora_regularizers *set;
+        expect_ok(balora_regularizer_options_preset(&options, presets[i].preset));
+        expect_ok(balora_regularizers_create(&set, self.context, &options));
+        self.train.regularizers = set;
+        expect_failure(balora_trainer_create(&trainer, self.adapter, self.data, &self.train),
+                       BALORA_ERROR_UNSUPPORTED, presets[i].part);
+        assert_null(trainer);
+        balora_regularizers_free(set);
+    }
+    self.train.regularizers = NULL;
+    start(&self); /* the refusals did not leave the adapter taken */
+    close_run(&self);
+}
+
 static void a_run_ends_with_done(void **state) {
     run self;
     balora_trainer_information information = BALORA_TRAINER_INFORMATION_INIT;
@@ -644,6 +672,7 @@ int main(int count, char **words) {
         SCRATCH_TEST(a_signal_handler_cancels_in_the_middle_of_a_step),
         SCRATCH_TEST(an_adapter_has_one_trainer_at_a_time),
         SCRATCH_TEST(parts_of_different_models_do_not_mix),
+        SCRATCH_TEST(forms_of_understanding_are_refused),
         SCRATCH_TEST(a_run_ends_with_done),
         SCRATCH_TEST(trainers_side_by_side_do_not_disturb_each_other),
         SCRATCH_TEST(nor_with_two_threads_each),
