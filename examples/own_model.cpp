@@ -1,9 +1,9 @@
 /* A model of one's own, trained with the library's parts:  own_model
  *
  * The model is a linear classifier, logits = x W^T, that this program pre-trains itself. Then it is fine-tuned on data
- * with wrong labels through low-rank factors, logits = x W^T + x (B A - B0 A0)^T, once on the task alone and once with the
- * regularizer set of understanding. The library has the terms with their gradient on the logits, the optimizer and its
- * schedule; the rest is here. */
+ * with wrong labels through low-rank factors that start as PiSSA's, logits = x W^T + x (B A - B0 A0)^T, once on the task
+ * alone and once with the regularizer set of understanding. The library has the factors' start, the terms with their
+ * gradient on the logits, the optimizer and its schedule; the rest is here. */
 #include <balora/balora.h>
 
 #include <cmath>
@@ -135,6 +135,7 @@ static double fine_tune(balora_context *context, std::mt19937 random, const matr
     check(balora_regularizer_options_preset(&options, BALORA_PRESET_UNDERSTANDING));
     options.lambda_consistency = 1; // a stronger pull than the paper's, for a model this small and labels this bad
     options.consistency_schedule = BALORA_CONSISTENCY_CONSTANT;
+    options.svd_k = 2; // of six classes, whose logits have rank 5
     check(balora_regularizers_create(&set, context, &options));
     balora_optimizer *optimizer;
     const int64_t counts[] = {rank * features, classes * rank};
@@ -177,12 +178,14 @@ static double fine_tune(balora_context *context, std::mt19937 random, const matr
     return terms.consistency;
 }
 
-/* As LoRA does: A is random, B is 0. */
-static void start_factors(std::mt19937 &random, model &self) {
-    std::normal_distribution<float> normal(0, 0.2f);
+/* Factors of the strongest directions of W. */
+static void start_factors(balora_context *context, model &self) {
     self.a.assign(rank * features, 0), self.b.assign(classes * rank, 0);
-    for (float &number : self.a)
-        number = normal(random);
+    balora_tensor a = view(self.a, rank, features), b = view(self.b, classes, rank);
+    balora_tensor weight = view(self.w, classes, features);
+    balora_pissa_options options = BALORA_PISSA_OPTIONS_INIT;
+    options.rank = rank;
+    check(balora_pissa(&a, &b, nullptr, context, &weight, &options));
     self.a0 = self.a, self.b0 = self.b;
 }
 
@@ -196,7 +199,7 @@ int main() {
         number = normal(random);
     model base{matrix(classes * features), {}, {}, {}, {}};
     pre_train(random, centres, base);
-    start_factors(random, base);
+    start_factors(context, base);
     std::printf("pre-trained: accuracy %.3f\n", accuracy(random, centres, base));
     double drift[2];
     for (int regularized = 0; regularized < 2; regularized++) {
