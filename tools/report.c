@@ -120,24 +120,28 @@ static void write_head(FILE *file, const json_t *lines, const char *model, const
             json_array_size(lines), tokens, seconds);
 }
 
+/* Non-zero: the whole page was written. */
+static int write_page(const char *path, const json_t *lines, const char *model, const char *data) {
+    FILE *file = fopen(path, "w");
+    if (file == NULL)
+        return 0;
+    write_head(file, lines, model, data);
+    for (size_t i = 0; i < sizeof curves / sizeof curves[0]; i++)
+        write_curve(file, lines, curves[i].key, curves[i].title);
+    fputs("</body></html>\n", file);
+    int written = ferror(file) == 0;
+    return fclose(file) == 0 && written;
+}
+
 int report_write(const char *metrics_path, const char *out_path, const char *model, const char *data) {
     json_t *lines = read_lines(metrics_path);
     if (lines == NULL)
         return EXIT_FAILED;
-    char *beside = tool_join(out_path, "new"); /* OUT_PATH.new below: the page appears whole */
+    size_t bytes = strlen(out_path) + 8;
+    char *beside = malloc(bytes); /* the page appears whole */
     if (beside != NULL)
-        beside[strlen(out_path)] = '.';
-    FILE *file = beside != NULL ? fopen(beside, "w") : NULL;
-    int written = file != NULL;
-    if (written) {
-        write_head(file, lines, model, data);
-        for (size_t i = 0; i < sizeof curves / sizeof curves[0]; i++)
-            write_curve(file, lines, curves[i].key, curves[i].title);
-        fputs("</body></html>\n", file);
-        written = ferror(file) == 0;
-        written = fclose(file) == 0 && written;
-        written = written && rename(beside, out_path) == 0;
-    }
+        snprintf(beside, bytes, "%s.new", out_path);
+    int written = beside != NULL && write_page(beside, lines, model, data) && rename(beside, out_path) == 0;
     free(beside);
     json_decref(lines);
     return written ? EXIT_DONE : tool_fail(EXIT_FAILED, "cannot write %s: %s", out_path, strerror(errno));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/checksum.h"
+#include "base/folder.h"
 #include "base/status.h"
 
 #define BLOCK_BYTES ((uint64_t)1 << 20)
@@ -130,6 +131,7 @@ balora_status file_create(file_writer *out, allocator *memory, const char *path)
     STATUS_GOTO(memory_new(memory, &out->temporary_path, length, 1, "a temporary file's name"));
     STATUS_GOTO(memory_new(memory, &out->buffer, BLOCK_BYTES, 1, "a write buffer"));
     snprintf(out->temporary_path, length, "%s.tmp-%ld", path, (long)getpid());
+    folder_clean_beside(memory, path);
     out->descriptor = open(out->temporary_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (out->descriptor < 0)
         STATUS_GOTO(io_failure("create", out->temporary_path));

@@ -28,7 +28,8 @@ balora_status file_read_all(char **out, uint64_t *bytes, allocator *memory, cons
 /* Length and checksum (base/checksum.h) of a whole file. */
 balora_status file_checksum(allocator *memory, const char *path, uint64_t *bytes, uint32_t *checksum);
 
-/* A file under construction: written beside its place, then synced and renamed over it. */
+/* A file under construction: written beside its place, then synced and renamed over it. What processes that died in
+ * between left there goes when the file is written again. */
 typedef struct file_writer {
     allocator *memory;
     char *path;

@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,6 +87,40 @@ void folder_discard(allocator *memory, const char *path) {
     status_detail before;
     status_keep(&before);
     folder_remove(memory, path);
+    status_put_back(&before);
+}
+
+bool folder_is_stale(const char *suffix) {
+    static const char prefix[] = ".tmp-";
+    char *end;
+    if (strncmp(suffix, prefix, sizeof prefix - 1) != 0)
+        return false;
+    errno = 0;
+    long process = strtol(suffix + sizeof prefix - 1, &end, 10);
+    if (errno != 0 || *end != '\0' || process <= 0 || process > INT32_MAX)
+        return false;
+    return process == (long)getpid() || (kill((pid_t)process, 0) != 0 && errno == ESRCH);
+}
+
+static balora_status clean_beside(allocator *memory, const char *path, folder_names *held) {
+    char *parent;
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    STATUS_TRY(file_parent(memory, &parent, path));
+    balora_status status = folder_read(held, memory, parent);
+    for (int64_t i = 0; i < held->count && status == BALORA_OK; i++)
+        if (strncmp(held->names[i], name, strlen(name)) == 0 &&
+            folder_is_stale(held->names[i] + strlen(name)))
+            status = remove_file(memory, parent, held->names[i]);
+    memory_free(memory, parent);
+    return status;
+}
+
+void folder_clean_beside(allocator *memory, const char *path) {
+    status_detail before;
+    folder_names held = {0};
+    status_keep(&before);
+    clean_beside(memory, path, &held);
+    folder_names_free(&held);
     status_put_back(&before);
 }
 

@@ -2,6 +2,7 @@
 #ifndef BASE_FOLDER_H
 #define BASE_FOLDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/memory.h"
@@ -25,6 +26,13 @@ balora_status folder_remove(allocator *memory, const char *path);
 
 /* The same as far as it can be done, without a word: the thread's last failure stays what it was. */
 void folder_discard(allocator *memory, const char *path);
+
+/* Is that the end of a name, ".tmp-PID", of something that a process which is gone left half-written? This process
+ * counts as well: what it writes now is not there yet, and in a container every life may have the same number. */
+bool folder_is_stale(const char *suffix);
+
+/* Remove what dead processes left of writing the file `path`: NAME.tmp-PID. As far as it can be done, without a word. */
+void folder_clean_beside(allocator *memory, const char *path);
 
 /* Rename within a parent folder, and bring that to the disk. */
 balora_status folder_rename(allocator *memory, const char *from, const char *to);

@@ -1,9 +1,6 @@
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/folder.h"
 #include "base/status.h"
@@ -34,20 +31,6 @@ static int64_t parse_step(const char *name, const char **end) {
     return strlen(exact) == length && memcmp(exact, name, length) == 0 ? step : 0;
 }
 
-/* ".tmp-PID" of a process that is gone; of this one as well: what it writes now is not there yet, and in a container
- * every life may have the same number. */
-static bool is_stale(const char *suffix) {
-    static const char prefix[] = ".tmp-";
-    char *end;
-    if (strncmp(suffix, prefix, sizeof prefix - 1) != 0)
-        return false;
-    errno = 0;
-    long process = strtol(suffix + sizeof prefix - 1, &end, 10);
-    if (errno != 0 || *end != '\0' || process <= 0 || process > INT32_MAX)
-        return false;
-    return process == (long)getpid() || (kill((pid_t)process, 0) != 0 && errno == ESRCH);
-}
-
 static balora_status remove_stale(allocator *memory, const char *folder, const char *name) {
     char *path;
     STATUS_TRY(file_join(memory, &path, folder, name));
@@ -73,7 +56,7 @@ balora_status checkpoint_list_read(checkpoint_list *out, allocator *memory, cons
         int64_t step = parse_step(held.names[i], &end);
         if (step > 0 && *end == '\0')
             out->steps[out->count++] = step;
-        else if (step > 0 && clean && is_stale(end))
+        else if (step > 0 && clean && folder_is_stale(end))
             STATUS_GOTO(remove_stale(memory, folder, held.names[i]));
     }
     qsort(out->steps, (size_t)out->count, sizeof *out->steps, falling);

@@ -3,7 +3,7 @@
     test_kill.py BALORA FIXTURES [KILLS]    default 30
 
 Each kind of run is done once undisturbed. Then it is started, killed, resumed and killed again, at moments that a seed
-chooses: after a random time, behind a random step, and while a checkpoint is being written.
+chooses: after a random time, behind a random step, while a checkpoint is being written, and while the result is.
 """
 import json
 import os
@@ -83,6 +83,7 @@ def files(folder):
 
 def compare(out, expected, said):
     result = "model" if (expected / "model").exists() else "adapter"
+    report.check_equal(sorted(files(out / result)), sorted(files(expected / result)), f"names of {result}\n{said}")
     report.check(files(out / result) == files(expected / result), f"another {result}\n{said}")
     for name, changing in (("metrics.jsonl", ("seconds", "peak_memory_bytes")), ("eval.jsonl", ("eval_seconds",))):
         report.check_equal((out / name).exists(), (expected / name).exists(), name)
@@ -112,12 +113,15 @@ def writes(out):
 def kill_once(out, words, chance, duration):
     """True: killed; False: it was done before."""
     process = subprocess.Popen(command(out, words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    kind = chance.choice(["time", "step", "write", "write"])
+    kind = chance.choice(["time", "step", "write", "write", "end"])
     if kind == "time":
         time.sleep(chance.uniform(0, duration))
     elif kind == "step":
         target = steps_written(out) + chance.randint(1, 12)
         wait_for(process, lambda: steps_written(out) >= target)
+    elif kind == "end":
+        wait_for(process, lambda: any((out / name).exists() for name in ("adapter", "model")))
+        time.sleep(chance.uniform(0, 0.004))
     else:
         for _ in range(chance.randint(1, 3)):
             wait_for(process, lambda: writes(out))
