@@ -337,6 +337,13 @@ static void what_a_dead_process_left_goes(void **state) {
     assert_int_equal(access(dead, F_OK), -1);
     assert_int_equal(access(alive, F_OK), 0);
     assert_int_equal(access(rig_path(self, "checkpoints/step-x"), F_OK), 0);
+    /* Of a result as well, when it is written again. */
+    size_t bytes;
+    free(rig_result(self, &bytes));
+    snprintf(file, sizeof file, "%s/result/adapter_model.safetensors.tmp-%ld", self->folder, (long)child);
+    write_file(file, "half", 4);
+    free(rig_result(self, &bytes));
+    assert_string_equal(names_in(rig_path(self, "result")), "adapter_config.json adapter_model.safetensors");
 }
 
 /* --- another run --- */
