@@ -4,7 +4,10 @@
 #include <math.h>
 #include <pthread.h>
 
+#include "../device.h"
+#include "backend/registry.h"
 #include "balora/balora.h"
+#include "faulty.h"
 #include "format/safetensors.h"
 #include "optim/dynamic_map.h"
 #include "parts_noise.h"
@@ -296,6 +299,85 @@ static void threads_do_not_matter(void **state) {
     }
 }
 
+/* --- memory of a device --- */
+
+/* The host's tensors in a device's memory: buffers whose address is their first member, as both backends have it. */
+typedef struct device_model {
+    allocator memory;
+    backend device;
+    backend_queue *queue;
+    backend_buffer *values[TENSORS], *slopes[TENSORS];
+} device_model;
+
+static void move_tensor(device_model *self, backend_buffer **buffer, balora_tensor *tensor, int64_t count) {
+    int64_t bytes = count * (int64_t)sizeof(float);
+    void *host = tensor->data;
+    expect_ok(self->device.ops->buffer_allocate(buffer, self->device.device, bytes));
+    expect_ok(self->device.ops->upload(self->queue, *buffer, 0, host, bytes));
+    expect_ok(self->device.ops->synchronize(self->queue));
+    memcpy(&tensor->data, *buffer, sizeof tensor->data);
+    if (strcmp(self->device.ops->name, "cuda") == 0)
+        tensor->device = BALORA_DEVICE_CUDA;
+    free(host);
+}
+
+static void back_to_host(device_model *self, backend_buffer *buffer, balora_tensor *tensor, int64_t count) {
+    int64_t bytes = count * (int64_t)sizeof(float);
+    tensor->data = malloc((size_t)bytes);
+    expect_ok(self->device.ops->download(self->queue, tensor->data, buffer, 0, bytes));
+    expect_ok(self->device.ops->synchronize(self->queue));
+    self->device.ops->buffer_free(self->device.device, buffer);
+}
+
+/* Gradients of every step are the same: they stay on the device. */
+static void check_on_device(int kind) {
+    host_model here, there;
+    device_model device = {0};
+    const char *name = test_device();
+    balora_optimizer_options options = BALORA_OPTIMIZER_OPTIONS_INIT;
+    options.optimizer = kinds[kind];
+    options.weight_decay = 0.125;
+    options.lora_plus_ratio = 4;
+    options.parameter_groups = "bias=1:0";
+    memory_init(&device.memory, NULL, NULL, NULL);
+    expect_ok(backend_open(&device.device, &device.memory, name, NULL, 1));
+    expect_ok(device.device.ops->queue_open(&device.queue, device.device.device));
+    open_model(&here, kinds[kind], BALORA_F32, 0, 1);
+    open_model(&there, kinds[kind], BALORA_F32, 0, 1);
+    set_gradients(&here, 1);
+    set_gradients(&there, 1);
+    balora_optimizer_free(there.optimizer);
+    expect_ok(
+        balora_optimizer_create_for(&there.optimizer, there.context, &options, name, counts, names, TENSORS));
+    for (int i = 0; i < TENSORS; i++) {
+        move_tensor(&device, &device.values[i], &there.parameters[i], counts[i]);
+        move_tensor(&device, &device.slopes[i], &there.gradients[i], counts[i]);
+    }
+    for (int t = 0; t < 4; t++) {
+        double norms[2];
+        expect_ok(step(&here, &norms[0]));
+        expect_ok(step(&there, &norms[1]));
+        assert_true(fabs(norms[0] - norms[1]) <= 1e-12 * norms[0]);
+    }
+    for (int i = 0; i < TENSORS; i++) {
+        back_to_host(&device, device.values[i], &there.parameters[i], counts[i]);
+        back_to_host(&device, device.slopes[i], &there.gradients[i], counts[i]);
+        for (int64_t j = 0; j < counts[i]; j++)
+            assert_true(fabsf(get_number(&here.parameters[i], j) - get_number(&there.parameters[i], j)) <
+                        2e-6F);
+    }
+    close_model(&here);
+    close_model(&there);
+    device.device.ops->queue_close(device.queue);
+    backend_close(&device.device);
+}
+
+static void tensors_of_a_device_are_stepped_there(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++)
+        check_on_device(kind);
+}
+
 static uint64_t allocations(const host_model *self) {
     balora_memory_statistics statistics = BALORA_MEMORY_STATISTICS_INIT;
     expect_ok(balora_context_memory(self->context, &statistics));
@@ -438,6 +520,61 @@ static void what_is_no_state_of_it_is_refused(void **state) {
     }
 }
 
+/* --- memory that is refused --- */
+
+/* Made and stepped under an allocator that refuses call `refused`. What does not succeed leaves the tensors as they were
+ * and gives everything back; later the host can go on. */
+static balora_status run_refused(int kind, int64_t refused, int from_then_on) {
+    faulty source = {.refused = INT64_MAX, .from_then_on = from_then_on};
+    balora_context_options context_options = BALORA_CONTEXT_OPTIONS_INIT;
+    balora_optimizer_options options = BALORA_OPTIMIZER_OPTIONS_INIT;
+    balora_memory_statistics statistics = BALORA_MEMORY_STATISTICS_INIT;
+    host_model model;
+    balora_context *context;
+    balora_optimizer *optimizer = NULL;
+    context_options.threads = 1;
+    context_options.allocate = faulty_allocate;
+    context_options.release = faulty_release;
+    context_options.allocator_user = &source;
+    options.optimizer = kinds[kind];
+    options.parameter_groups = "bias=1:0";
+    open_model(&model, kinds[kind], BALORA_F32, 2, 1); /* with gaps: copies are needed, too */
+    expect_ok(balora_context_create(&context, &context_options));
+    expect_ok(balora_context_memory(context, &statistics));
+    uint64_t at_first = statistics.current_bytes;
+    set_gradients(&model, 1);
+    float before = get_number(&model.parameters[0], 0);
+    source.refused = source.calls + refused;
+    balora_status status =
+        balora_optimizer_create_for(&optimizer, context, &options, NULL, counts, names, TENSORS);
+    if (status == BALORA_OK)
+        status = balora_optimizer_step(optimizer, model.parameter_list, model.gradient_list, RATE, 1, NULL);
+    if (status != BALORA_OK) {
+        assert_int_equal(status, BALORA_ERROR_MEMORY);
+        assert_true(get_number(&model.parameters[0], 0) == before);
+    }
+    source.refused = INT64_MAX;
+    if (optimizer != NULL)
+        expect_ok(balora_optimizer_step(optimizer, model.parameter_list, model.gradient_list, RATE, 1, NULL));
+    balora_optimizer_free(optimizer);
+    expect_ok(balora_context_memory(context, &statistics));
+    assert_int_equal(statistics.current_bytes, at_first);
+    balora_context_free(context);
+    close_model(&model);
+    return status;
+}
+
+static void refused_memory_is_an_error_and_no_leak(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int from_then_on = 0; from_then_on < 2; from_then_on++) {
+            int64_t refused = 0;
+            while (run_refused(kind, refused, from_then_on) != BALORA_OK)
+                refused++;
+            assert_in_range(refused, 10, 100);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maps_are_the_papers),
@@ -445,7 +582,9 @@ int main(void) {
         cmocka_unit_test(rows_may_lie_apart),
         cmocka_unit_test(sixteen_bits_are_rounded_once),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(tensors_of_a_device_are_stepped_there),
         cmocka_unit_test(steps_on_the_same_memory_allocate_nothing),
+        cmocka_unit_test(refused_memory_is_an_error_and_no_leak),
         cmocka_unit_test(a_gradient_that_is_not_finite_changes_nothing),
         cmocka_unit_test(a_loaded_state_goes_on_to_the_same_bits),
         cmocka_unit_test(what_is_no_state_of_it_is_refused),

@@ -116,6 +116,7 @@ typedef struct run {
     const char *name, *model;
     int32_t threads, method, consistency;
     int64_t accumulation;
+    int32_t optimizer;
 } run;
 
 typedef struct handles {
@@ -124,6 +125,7 @@ typedef struct handles {
     balora_adapter *adapter;
     balora_data *data;
     balora_regularizers *regularizers;
+    balora_optimizer *optimizer;
     balora_trainer *trainer;
 } handles;
 
@@ -139,6 +141,7 @@ static void open_handles(handles *self, const run *one) {
     balora_context_options context = BALORA_CONTEXT_OPTIONS_INIT;
     balora_adapter_options adapter = BALORA_ADAPTER_OPTIONS_INIT;
     balora_regularizer_options regularizers = BALORA_REGULARIZER_OPTIONS_INIT;
+    balora_optimizer_options optimizer = BALORA_OPTIMIZER_OPTIONS_INIT;
     balora_train_options train = BALORA_TRAIN_OPTIONS_INIT;
     context.threads = one->threads;
     adapter.method = one->method;
@@ -153,12 +156,17 @@ static void open_handles(handles *self, const run *one) {
     expect_ok(balora_adapter_create(&self->adapter, self->model, &adapter));
     expect_ok(balora_data_open(&self->data, self->model, fixture_file(one->model, "data.safetensors"), NULL));
     expect_ok(balora_regularizers_create(&self->regularizers, self->context, &regularizers));
+    optimizer.optimizer = one->optimizer;
+    optimizer.lora_plus_ratio = one->optimizer != BALORA_OPTIMIZER_ADAMW ? 4 : 1;
+    expect_ok(balora_optimizer_create(&self->optimizer, self->adapter, &optimizer));
     train.regularizers = self->regularizers;
+    train.optimizer = self->optimizer;
     expect_ok(balora_trainer_create(&self->trainer, self->adapter, self->data, &train));
 }
 
 static void close_handles(handles *self) {
     balora_trainer_free(self->trainer);
+    balora_optimizer_free(self->optimizer);
     balora_regularizers_free(self->regularizers);
     balora_data_free(self->data);
     balora_adapter_free(self->adapter);
@@ -199,7 +207,7 @@ static void an_allocation_is_seen(void **state) {
     if (!COUNTED)
         skip();
     handles self = {0};
-    open_handles(&self, &(run){"control", "llama", 1, BALORA_METHOD_BA_LORA, 0, 1});
+    open_handles(&self, &(run){"control", "llama", 1, BALORA_METHOD_BA_LORA, 0, 1, BALORA_OPTIMIZER_ADAMW});
     atomic_store(&call_count, 0);
     atomic_store(&counting, 1);
     balora_evaluation evaluation = BALORA_EVALUATION_INIT;
@@ -216,29 +224,42 @@ static void an_allocation_is_seen(void **state) {
 
 static void a_step_allocates_nothing_on_one_thread(void **state) {
     (void)state;
-    check(&(run){"one thread", "llama", 1, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1});
+    check(&(run){"one thread", "llama", 1, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_ADAMW});
     check(&(run){"one thread, two micro-batches, adaptive", "llama", 1, BALORA_METHOD_BA_LORA,
-                 BALORA_CONSISTENCY_ADAPTIVE, 2});
+                 BALORA_CONSISTENCY_ADAPTIVE, 2, BALORA_OPTIMIZER_ADAMW});
 }
 
 static void a_step_allocates_nothing_on_two_threads(void **state) {
     (void)state;
-    check(&(run){"two threads", "llama", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1});
+    check(&(run){"two threads", "llama", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_ADAMW});
     check(&(run){"two threads, two micro-batches, adaptive", "llama", 2, BALORA_METHOD_BA_LORA,
-                 BALORA_CONSISTENCY_ADAPTIVE, 2});
+                 BALORA_CONSISTENCY_ADAPTIVE, 2, BALORA_OPTIMIZER_ADAMW});
 }
 
 static void a_step_on_16_bits_allocates_nothing(void **state) {
     (void)state;
-    check(&(run){"bf16", "bf16", 1, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1});
-    check(&(run){"bf16, two threads", "bf16", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1});
+    check(&(run){"bf16", "bf16", 1, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_ADAMW});
+    check(&(run){"bf16, two threads", "bf16", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_ADAMW});
 }
 
 static void a_step_of_every_weight_allocates_nothing(void **state) {
     (void)state;
-    check(&(run){"every weight", "llama-tied", 1, BALORA_METHOD_FULL, BALORA_CONSISTENCY_COSINE, 2});
+    check(&(run){"every weight", "llama-tied", 1, BALORA_METHOD_FULL, BALORA_CONSISTENCY_COSINE, 2,
+                 BALORA_OPTIMIZER_ADAMW});
     check(&(run){"every weight under a soft-cap", "gemma2", 1, BALORA_METHOD_FULL, BALORA_CONSISTENCY_COSINE,
-                 2});
+                 2, BALORA_OPTIMIZER_ADAMW});
+}
+
+static void a_step_of_any_optimizer_allocates_nothing(void **state) {
+    (void)state;
+    check(&(run){"lion, groups", "llama", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_LION});
+    check(&(run){"8-bit moments, groups", "llama", 2, BALORA_METHOD_BA_LORA, BALORA_CONSISTENCY_COSINE, 1,
+                 BALORA_OPTIMIZER_ADAMW_8BIT});
 }
 
 int main(void) {
@@ -248,6 +269,7 @@ int main(void) {
         cmocka_unit_test(a_step_allocates_nothing_on_two_threads),
         cmocka_unit_test(a_step_on_16_bits_allocates_nothing),
         cmocka_unit_test(a_step_of_every_weight_allocates_nothing),
+        cmocka_unit_test(a_step_of_any_optimizer_allocates_nothing),
     };
     return cmocka_run_group_tests_name("steady", tests, NULL, NULL);
 }
