@@ -454,6 +454,48 @@ static void leading_dimensions_are_rows(void **state) {
     balora_regularizers_free(set_);
 }
 
+static double half_value(uint16_t bits) {
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    double size = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
+    return bits & 0x8000 ? -size : size;
+}
+
+/* F16 logits count as the F32 numbers that they are; their gradient is the F32 one, rounded to 11 bits. */
+static void halves_are_numbers(void **state) {
+    (void)state;
+    const int64_t shape[] = {24, 10};
+    uint16_t narrow[3][240];
+    float wide[3][240];
+    balora_regularizer_terms terms[2];
+    balora_regularizers *set_ = default_set();
+    for (int i = 0; i < 480; i++) {
+        uint16_t bits = (uint16_t)((i * 7919 & 0x8000) | (13 + i % 4) << 10 | (i * 613 & 0x3FF));
+        narrow[i / 240][i % 240] = bits;
+        wide[i / 240][i % 240] = (float)half_value(bits);
+    }
+    for (int i = 0; i < 2; i++) {
+        balora_regularizer_inputs inputs = BALORA_REGULARIZER_INPUTS_INIT;
+        balora_tensor tensors[3];
+        for (int j = 0; j < 3; j++) {
+            tensors[j] = (balora_tensor)BALORA_TENSOR_INIT;
+            void *data = i == 0 ? (void *)wide[j] : (void *)narrow[j];
+            expect_ok(
+                balora_tensor_contiguous(&tensors[j], data, i == 0 ? BALORA_F32 : BALORA_F16, 2, shape));
+        }
+        inputs.student = &tensors[0], inputs.teacher = &tensors[1], inputs.gradient = &tensors[2];
+        inputs.use_lambdas = 1, inputs.gradient_scale = 64; /* far from numbers that halves cannot have */
+        for (int j = 0; j < 3; j++)
+            inputs.lambdas[j] = 1;
+        terms[i] = (balora_regularizer_terms)BALORA_REGULARIZER_TERMS_INIT;
+        expect_ok(balora_regularizers_evaluate(set_, &inputs, &terms[i]));
+    }
+    assert_true(terms[0].loss == terms[1].loss);
+    for (int i = 0; i < 240; i++)
+        assert_true(fabs(half_value(narrow[2][i]) - (double)wide[2][i]) <=
+                    ldexp(fabs((double)wide[2][i]), -11) + ldexp(1, -25));
+    balora_regularizers_free(set_);
+}
+
 /* What rows hold that take no part does not matter. */
 static void rows_without_a_part_may_hold_anything(void **state) {
     (void)state;
@@ -877,6 +919,7 @@ int main(void) {
         cmocka_unit_test(every_layout_gives_the_same),
         cmocka_unit_test(the_gradient_may_take_the_place_of_the_logits),
         cmocka_unit_test(leading_dimensions_are_rows),
+        cmocka_unit_test(halves_are_numbers),
         cmocka_unit_test(rows_without_a_part_may_hold_anything),
         cmocka_unit_test(small_and_empty_matrices_have_terms),
         cmocka_unit_test(rows_of_zeros_are_no_trouble),
