@@ -21,10 +21,17 @@
 #define SPECTRUM_DIVISOR 8               /* r of the decaying part is the smaller side over this */
 #define POSITIONS        131072
 
+#define LLAMA                                                                                                \
+    "\"model_type\": \"llama\", \"rms_norm_eps\": 1e-5, \"rope_theta\": 500000.0, \"hidden_act\": \"silu\""
+#define GEMMA2                                                                                               \
+    "\"model_type\": \"gemma2\", \"sliding_window\": 4096, \"query_pre_attn_scalar\": 256, "                 \
+    "\"attn_logit_softcapping\": 50.0, \"final_logit_softcapping\": 30.0"
+
 static const model_shape shapes[] = {
-    {"8b", 32, 4096, 14336, 32, 8, 128, 128256, 0},
-    {"1b", 16, 2048, 8192, 32, 8, 64, 128256, 1},
-    {"tiny", 2, 256, 688, 4, 2, 64, 2048, 0},
+    {"8b", 32, 4096, 14336, 32, 8, 128, 128256, 0, LLAMA},
+    {"1b", 16, 2048, 8192, 32, 8, 64, 128256, 1, LLAMA},
+    {"gemma2-2b", 26, 2304, 9216, 8, 4, 256, 256000, 1, GEMMA2},
+    {"tiny", 2, 256, 688, 4, 2, 64, 2048, 0, LLAMA},
 };
 
 const model_shape *model_shape_find(const char *name) {
@@ -80,12 +87,12 @@ static balora_status fill_decaying(weight_maker *self, matrix_view weight) {
     return BALORA_OK;
 }
 
-static balora_status fill_ones(weight_maker *self, const balora_model *model, matrix_view x) {
+static balora_status fill_norm(weight_maker *self, const balora_model *model, matrix_view x) {
     allocator *memory = &model->context->memory;
     float *ones;
     STATUS_TRY(memory_new(memory, &ones, (size_t)x.cols, sizeof *ones, "the weights of a norm"));
     for (int64_t i = 0; i < x.cols; i++)
-        ones[i] = 1;
+        ones[i] = 1 - model->config.norm_weight_offset;
     balora_status status = self->ops->upload(self->queue, x.buffer, x.offset, ones, view_bytes(x));
     memory_free(memory, ones);
     return status;
@@ -96,7 +103,7 @@ static balora_status fill_all(weight_maker *self, balora_model *model) {
     for (int64_t i = 0; i < all->tensor_count; i++) {
         const named_tensor *tensor = &all->tensors[i];
         if (tensor->rank == 1)
-            STATUS_TRY(fill_ones(self, model, tensor->view));
+            STATUS_TRY(fill_norm(self, model, tensor->view));
         else if (tensor->view.offset == all->embedding.offset)
             STATUS_TRY(draw(self, tensor->view, DEVIATION));
         else
@@ -136,16 +143,15 @@ fail:
 
 static balora_status write_config(balora_context *context, const char *folder, const model_shape *shape) {
     char text[1024], *path;
-    int length =
-        snprintf(text, sizeof text,
-                 "{\"model_type\": \"llama\", \"num_hidden_layers\": %lld, \"hidden_size\": %lld, "
-                 "\"intermediate_size\": %lld, \"num_attention_heads\": %lld, \"num_key_value_heads\": %lld, "
-                 "\"head_dim\": %lld, \"vocab_size\": %lld, \"tie_word_embeddings\": %s, "
-                 "\"max_position_embeddings\": %d, \"rms_norm_eps\": 1e-5, \"rope_theta\": 500000.0, "
-                 "\"hidden_act\": \"silu\"}\n",
-                 (long long)shape->layers, (long long)shape->hidden, (long long)shape->intermediate,
-                 (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
-                 (long long)shape->vocabulary, shape->tied ? "true" : "false", POSITIONS);
+    int length = snprintf(
+        text, sizeof text,
+        "{%s, \"num_hidden_layers\": %lld, \"hidden_size\": %lld, "
+        "\"intermediate_size\": %lld, \"num_attention_heads\": %lld, \"num_key_value_heads\": %lld, "
+        "\"head_dim\": %lld, \"vocab_size\": %lld, \"tie_word_embeddings\": %s, "
+        "\"max_position_embeddings\": %d}\n",
+        shape->traits, (long long)shape->layers, (long long)shape->hidden, (long long)shape->intermediate,
+        (long long)shape->heads, (long long)shape->key_heads, (long long)shape->head_dim,
+        (long long)shape->vocabulary, shape->tied ? "true" : "false", POSITIONS);
     STATUS_TRY(file_join(&context->memory, &path, folder, "config.json"));
     balora_status status = file_write_all(&context->memory, path, text, (uint64_t)length);
     memory_free(&context->memory, path);

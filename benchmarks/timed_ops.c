@@ -68,9 +68,15 @@ static balora_status timed_gemm_bias(backend_queue *queue, int ta, int tb, doubl
 TIMED(fill_zero, PART_ROWS, (backend_queue * queue, matrix_view x), (queue, x))
 TIMED(copy, is_wide(dst) || is_wide(src) ? PART_SPECTRAL : PART_ROWS,
       (backend_queue * queue, matrix_view dst, matrix_view src), (queue, dst, src))
-TIMED(gather_rows, PART_ROWS, (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
+/* Rows of logits: those that the SVD term under a soft-cap reads and writes. */
+static int is_of_logits(matrix_view view) {
+    return view.ld == head_size;
+}
+
+TIMED(gather_rows, is_of_logits(src) ? PART_SPECTRAL : PART_ROWS,
+      (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
       (queue, dst, src, indices))
-TIMED(scatter_add_rows, PART_ROWS,
+TIMED(scatter_add_rows, is_of_logits(dst) ? PART_SPECTRAL : PART_ROWS,
       (backend_queue * queue, matrix_view dst, matrix_view src, matrix_view indices),
       (queue, dst, src, indices))
 TIMED(scale_add, is_wide(x) ? PART_SPECTRAL : PART_OPTIMIZER,
@@ -86,6 +92,13 @@ TIMED(sum_rows, PART_ROWS, (backend_queue * queue, matrix_view x, double beta, m
       (queue, x, beta, out))
 TIMED(spectral_coefficients, PART_SPECTRAL, (backend_queue * queue, const spectral_coefficients *args),
       (queue, args))
+TIMED(gram, is_wide(c) ? PART_SPECTRAL : PART_BODY_GEMM,
+      (backend_queue * queue, int transpose, matrix_view a, matrix_view c), (queue, transpose, a, c))
+TIMED(soft_cap, PART_LOSS_HEAD, (backend_queue * queue, float cap, matrix_view x, matrix_view y),
+      (queue, cap, x, y))
+TIMED(soft_cap_backward, PART_LOSS_HEAD,
+      (backend_queue * queue, float cap, matrix_view y, matrix_view dy, matrix_view dx),
+      (queue, cap, y, dy, dx))
 TIMED(clip_scale, PART_OPTIMIZER,
       (backend_queue * queue, matrix_view sum_squares, double max_norm, matrix_view scale),
       (queue, sum_squares, max_norm, scale))
@@ -134,6 +147,9 @@ const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t
     outer.trace = timed_trace;
     outer.sum_rows = timed_sum_rows;
     outer.spectral_coefficients = timed_spectral_coefficients;
+    outer.gram = timed_gram;
+    outer.soft_cap = timed_soft_cap;
+    outer.soft_cap_backward = timed_soft_cap_backward;
     outer.clip_scale = timed_clip_scale;
     outer.eigh_top = timed_eigh_top;
     outer.rms_norm = timed_rms_norm;
