@@ -186,6 +186,11 @@ static balora_status read_attention(model_config *config, const family_descripti
         STATUS_TRY(read_soft_cap(root, "final_logit_softcapping", origin, family->logit_soft_cap,
                                  &config->logit_soft_cap));
     }
+    /* Gemma 3 has the key, always null; Transformers would not heed another value. */
+    if (config->attention_soft_cap > 0 && family->attention_soft_cap == 0)
+        return status_fail(BALORA_ERROR_UNSUPPORTED,
+                           "%s: attn_logit_softcapping must be null for model_type \"%s\"", origin,
+                           config->family);
     STATUS_TRY(json_member_boolean(root, "use_bidirectional_attention", origin, &both_ways));
     if (both_ways)
         return status_fail(BALORA_ERROR_UNSUPPORTED,
