@@ -22,8 +22,8 @@ typedef struct balora_model_options {
 
 /*
  * Open a Hugging Face folder: config.json with model.safetensors, or model.safetensors.index.json and its
- * shards. Families: LLaMA 1, 2, 3.x and Mistral. Weights F32, F16 or BF16 keep their storage unless `dtype`
- * asks otherwise; arithmetic is F32.
+ * shards. Families: LLaMA 1, 2, 3.x, Mistral, Qwen 2, 2.5 and 3, Gemma 1 and 2, the text models of Gemma 3. Weights
+ * F32, F16 or BF16 keep their storage unless `dtype` asks otherwise; arithmetic is F32.
  *
  * out      receives the model, NULL on failure
  * context  kept alive by the model
