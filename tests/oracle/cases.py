@@ -112,8 +112,10 @@ CASES = {
         model="gemma2", options=dict(method="full", max_steps=4)),
     "gemma2-bf16": dict(
         proves="weights stored in bfloat16, sqrt(hidden) rounded as they are; config.json as Transformers 4 wrote it",
-        model=family("gemma2", 27, dtype="bfloat16", transformers4="rope_type", sliding_window=4,
-                     attn_logit_softcapping=2.0, final_logit_softcapping=3.0, query_pre_attn_scalar=16),
+        model=family("gemma2", 27, dtype="bfloat16", transformers4="rope_type", hidden_size=44, intermediate_size=56,
+                     sliding_window=4, attn_logit_softcapping=5.0, final_logit_softcapping=8.0,
+                     query_pre_attn_scalar=16),
+        options=dict(max_steps=4, target_modules="q_proj,v_proj,down_proj"),
         torch_bf16=True),
     "gemma3": dict(
         proves="four norms a block, norms of q and k, local and full layers with a RoPE of their own, window 4 shorter "
