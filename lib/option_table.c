@@ -35,7 +35,7 @@ static const int32_t log_level_values[] = {0, BALORA_LOG_ERROR, BALORA_LOG_WARNI
                                            BALORA_LOG_DEBUG};
 static const int32_t dtype_values[] = {BALORA_DTYPE_AUTO, BALORA_F32, BALORA_BF16};
 static const int32_t method_values[] = {BALORA_METHOD_BA_LORA, BALORA_METHOD_PISSA, BALORA_METHOD_LORA,
-                                        BALORA_METHOD_FULL};
+                                        BALORA_METHOD_DORA, BALORA_METHOD_FULL};
 static const int32_t bias_values[] = {BALORA_BIAS_NONE, BALORA_BIAS_ALL, BALORA_BIAS_LORA_ONLY};
 static const int32_t init_values[] = {BALORA_INIT_AUTO, BALORA_INIT_KAIMING, BALORA_INIT_GAUSSIAN,
                                       BALORA_INIT_PISSA};
@@ -72,7 +72,7 @@ static const option_field model_fields[] = {
 
 static const balora_adapter_options adapter_defaults = BALORA_ADAPTER_OPTIONS_INIT;
 static const option_field adapter_fields[] = {
-    CHOICE(balora_adapter_options, method, "ba-lora|pissa|lora|full", method_values, "ba-lora",
+    CHOICE(balora_adapter_options, method, "ba-lora|pissa|lora|dora|full", method_values, "ba-lora",
            "what is trained and how it starts"),
     INTEGER(balora_adapter_options, rank, 1, 65536, "16", "rank of the trained factors"),
     NUMBER(balora_adapter_options, alpha, ABOVE_ZERO, INFINITY, "16", "scale of the factors is alpha / rank"),
@@ -92,6 +92,9 @@ static const option_field adapter_fields[] = {
            "the model's biases that are trained"),
     CHOICE(balora_adapter_options, init, "auto|kaiming|gaussian|pissa", init_values, "auto",
            "start of the factors; auto: by method"),
+    FLAG(balora_adapter_options, use_dora, "false", "train magnitudes beside the factors (DoRA)"),
+    NUMBER(balora_adapter_options, lora_dropout, 0, BELOW_ONE, "0",
+           "dropout on the low-rank path's input while training"),
 };
 
 static const balora_regularizer_options regularizer_defaults = BALORA_REGULARIZER_OPTIONS_INIT;
@@ -167,7 +170,7 @@ static const option_field train_fields[] = {
     FLAG(balora_train_options, device_graph, "false", "run a step as one graph of the device, where it can"),
     INTEGER(balora_train_options, gradient_accumulation, 1, 1048576, "1",
             "micro-batches of an optimizer step"),
-    INTEGER(balora_train_options, seed, 0, SEED_LIMIT, "0", "seed of the order of the data"),
+    INTEGER(balora_train_options, seed, 0, SEED_LIMIT, "0", "seed of the order of the data and of dropout"),
     FLAG(balora_train_options, shuffle, "true", "a new order of the data every epoch"),
     FLAG(balora_train_options, packing, "true", "compute the sequences of a micro-batch as one stream"),
     CHOICE(balora_train_options, loss_reduction, "global|mean_of_means", loss_reduction_values, "global",
@@ -208,7 +211,7 @@ static const option_field pissa_fields[] = {
 static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_CONTEXT, context, 0),
     TABLE(BALORA_OPTIONS_MODEL, model, 0),
-    TABLE(BALORA_OPTIONS_ADAPTER, adapter, offsetof(balora_adapter_options, reserved)),
+    TABLE(BALORA_OPTIONS_ADAPTER, adapter, 0),
     TABLE(BALORA_OPTIONS_REGULARIZER, regularizer, 0),
     TABLE(BALORA_OPTIONS_OPTIMIZER, optimizer, offsetof(balora_optimizer_options, reserved)),
     TABLE(BALORA_OPTIONS_DATA, data, 0),

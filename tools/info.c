@@ -27,10 +27,10 @@ static json_t *describe_adapter(balora_adapter *adapter) {
     balora_adapter_information found = BALORA_ADAPTER_INFORMATION_INIT;
     if (balora_adapter_describe(adapter, &found) != BALORA_OK)
         return NULL;
-    return json_pack("{sI sf sb sI sI sI}", "rank", (json_int_t)found.rank, "alpha", found.alpha,
-                     "use_rslora", found.use_rslora, "modules", (json_int_t)found.modules,
-                     "trainable_parameters", (json_int_t)found.trainable_parameters, "device_bytes",
-                     (json_int_t)found.device_bytes);
+    return json_pack("{sI sf sb sb sf sI sI sI}", "rank", (json_int_t)found.rank, "alpha", found.alpha,
+                     "use_rslora", found.use_rslora, "use_dora", found.use_dora, "lora_dropout",
+                     found.lora_dropout, "modules", (json_int_t)found.modules, "trainable_parameters",
+                     (json_int_t)found.trainable_parameters, "device_bytes", (json_int_t)found.device_bytes);
 }
 
 /* Rows of token 0, all supervised: as many tokens and rows of logits as such a step can have. */

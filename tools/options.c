@@ -215,8 +215,6 @@ int options_set(option_list *list, command_settings *settings, const char *origi
     found->given = 1;
     if (found->group == 0)
         return set_own(found, settings, origin, value);
-    if (strcmp(found->key, "method") == 0 && strcmp(value, "dora") == 0)
-        return tool_fail(EXIT_FAILED, "method dora is not supported by this version yet");
     balora_status status =
         balora_options_set(found->group, struct_of(settings, found->group), found->key, value);
     if (status == BALORA_OK && found->also != 0)

@@ -32,7 +32,7 @@ static int check_adapter_words(option_list *list) {
         "rank",          "alpha",           "use_rslora",          "target_modules",
         "full_svd",      "exclude_modules", "layers_to_transform", "rank_pattern",
         "alpha_pattern", "modules_to_save", "pissa_modules",       "bias",
-        "init"};
+        "init",          "use_dora",        "lora_dropout"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (options_given(list, words[i]))
             return tool_fail(EXIT_USAGE, "%s does not go with --adapter: the adapter's folder decides it",
@@ -68,6 +68,17 @@ static void choose_weights(option_list *list, command_settings *settings) {
         settings->regularizer.lambda_diversity = 0;
     if (!options_given(list, "lambda_svd"))
         settings->regularizer.lambda_svd = 0;
+}
+
+/* DoRA goes on from an adapter that has magnitudes. */
+static int check_magnitudes(const training *self) {
+    balora_adapter_information adapter = BALORA_ADAPTER_INFORMATION_INIT;
+    if (self->session.adapter == NULL || self->settings->adapter.method != BALORA_METHOD_DORA)
+        return EXIT_DONE;
+    balora_adapter_describe(self->session.adapter, &adapter);
+    return adapter.use_dora ? EXIT_DONE
+                            : tool_fail(EXIT_USAGE, "--method dora: the adapter %s has no magnitudes",
+                                        self->settings->adapter_path);
 }
 
 static int make_handles(training *self) {
@@ -205,6 +216,8 @@ static void print_stopped(const training *self) {
 
 static int prepare(training *self) {
     int code = session_open(&self->session, self->settings);
+    if (code == EXIT_DONE)
+        code = check_magnitudes(self);
     if (code == EXIT_DONE)
         code = run_files_open(&self->files, self->settings);
     if (code == EXIT_DONE)

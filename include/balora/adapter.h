@@ -6,6 +6,9 @@
  * trained, A0, B0 their initial values (zero contribution for plain LoRA) and s = alpha / rank, or alpha /
  * sqrt(rank) with rank-stabilised LoRA. So the adapted model equals the pre-trained one at the start, W is
  * never changed, and the result is a plain LoRA of rank 2 rank (PiSSA: arXiv 2404.02948).
+ *
+ * With trained magnitudes m [out] (DoRA: arXiv 2402.09353) the weight is  m / n (W + s (B A - B0 A0)), n the norms of
+ * its rows, which count as constants in the gradient. At the start m = n: nothing changes either.
  */
 #ifndef BALORA_ADAPTER_H
 #define BALORA_ADAPTER_H
@@ -24,7 +27,7 @@ typedef struct balora_adapter_options {
         target_modules; /* comma-separated names such as "q_proj,v_proj", or "all-linear"; NULL: all-linear */
     uint64_t seed;      /* of A in plain LoRA, and of the start of PiSSA's iteration */
     int32_t full_svd;   /* 1: PiSSA by a full SVD of each weight instead of subspace iteration */
-    int32_t reserved;
+    int32_t use_dora; /* 1: magnitudes are trained beside the factors, whatever their start; not with full */
     /*
      * Which modules, further. Lists of names are as target_modules; that, exclude_modules and pissa_modules may also be
      * "re:" and a regular expression (Python's, without lookaround, backreferences and flags) that the whole name of a
@@ -43,19 +46,22 @@ typedef struct balora_adapter_options {
         *pissa_modules; /* where only some adapted modules start as PiSSA's, the others as KAIMING: which */
     int32_t bias;       /* BALORA_BIAS_...: the model's biases that are trained, as PEFT's `bias` */
     int32_t init;       /* BALORA_INIT_... */
+    double
+        lora_dropout; /* while training, share of the low-rank path's input that is set to 0, the rest being
+                            scaled up: from 0 to below 1. 0 where factors start from PiSSA, and with full */
 } balora_adapter_options;
 
 #define BALORA_ADAPTER_OPTIONS_INIT                                                                          \
     {                                                                                                        \
         sizeof(balora_adapter_options), BALORA_METHOD_BA_LORA, 0, 16, 16.0, NULL, 0, 0, 0, NULL, NULL, NULL, \
-            NULL, NULL, NULL, 0, 0                                                                           \
+            NULL, NULL, NULL, 0, 0, 0.0                                                                      \
     }
 
 /*
  * Make a new adapter on a model; the model is kept alive. PiSSA computes the leading singular vectors of
  * every targeted weight here, with relative errors of the singular values of at most 1e-4. Errors: ARGUMENT
- * (rank, alpha, a part of an option that chooses no module: the message lists the names there are), MEMORY, NUMERIC (a weight is not
- * finite), CANCELLED, ABI. Since 0.1.
+ * (rank, alpha, a part of an option that chooses no module: the message lists the names there are; use_dora or
+ * lora_dropout with a start that excludes it), MEMORY, NUMERIC (a weight is not finite), CANCELLED, ABI. Since 0.1.
  */
 BALORA_API balora_status balora_adapter_create(balora_adapter **out, balora_model *model,
                                                const balora_adapter_options *options);
@@ -96,10 +102,13 @@ typedef struct balora_adapter_information {
     int64_t trainable_parameters; /* numbers that training changes */
     int64_t device_bytes;         /* device memory of factors, initial factors and packed copies */
     double creation_seconds;      /* of balora_adapter_create, SVDs included */
+    double lora_dropout;
+    int32_t use_dora;
+    int32_t reserved;
 } balora_adapter_information;
 
 #define BALORA_ADAPTER_INFORMATION_INIT                                                                      \
-    { sizeof(balora_adapter_information), 0, 0, 0, 0.0, 0, 0, 0, 0.0 }
+    { sizeof(balora_adapter_information), 0, 0, 0, 0.0, 0, 0, 0, 0.0, 0.0, 0, 0 }
 
 /* Facts of an adapter. Errors: ARGUMENT, ABI. Since 0.1. */
 BALORA_API balora_status balora_adapter_describe(const balora_adapter *adapter,

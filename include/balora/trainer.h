@@ -24,7 +24,7 @@ typedef struct balora_train_options {
     int64_t max_steps;             /* optimizer steps; 0: from epochs */
     int64_t batch_size;            /* sequences of a micro-batch */
     int64_t gradient_accumulation; /* micro-batches of an optimizer step */
-    uint64_t seed;                 /* of the order of the data */
+    uint64_t seed;                 /* of the order of the data, and of dropout */
     int32_t lr_schedule;           /* BALORA_LR_... */
     int32_t loss_reduction;        /* BALORA_REDUCTION_... */
     int32_t shuffle;               /* 1: a new order every epoch; 0: the file's order */

@@ -27,6 +27,7 @@ enum {
     BALORA_METHOD_BA_LORA = 0, /* PiSSA factors, trained with the three regularizers (BA-LoRA) */
     BALORA_METHOD_PISSA = 10,  /* PiSSA factors, task loss only (arXiv 2404.02948) */
     BALORA_METHOD_LORA = 20,   /* A from a Kaiming-uniform distribution, B zero, task loss only */
+    BALORA_METHOD_DORA = 30,   /* the same with trained magnitudes (arXiv 2402.09353): use_dora is implied */
     BALORA_METHOD_FULL = 40    /* every weight, embeddings and head included, task loss only */
 };
 

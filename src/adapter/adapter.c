@@ -40,8 +40,40 @@ static void place_packed(balora_adapter *adapter) {
     adapter_place_copies(adapter, &adapter->packed);
 }
 
+/* Scales are 1 where a group has members without factors. */
+static balora_status start_scales(balora_adapter *adapter) {
+    allocator *memory = &adapter->model->context->memory;
+    for (int64_t i = 0; adapter->use_dora && i < adapter->model->config.layers * GROUP_COUNT; i++) {
+        matrix_view scale = adapter->groups[i].scale;
+        float *ones;
+        if (view_is_none(scale))
+            continue;
+        STATUS_TRY(memory_new(memory, &ones, (size_t)scale.cols, sizeof *ones, "scales of a group"));
+        for (int64_t k = 0; k < scale.cols; k++)
+            ones[k] = 1;
+        balora_status status = adapter_upload(adapter, scale, ones);
+        memory_free(memory, ones);
+        STATUS_TRY(status);
+    }
+    return BALORA_OK;
+}
+
+/* The papers train factors that start from the weight's own singular vectors without dropout. */
+static balora_status check_dropout(const balora_adapter *adapter) {
+    for (int64_t i = 0; adapter->dropout > 0 && i < adapter->module_count; i++)
+        if (adapter->modules[i].has_initial)
+            return status_fail(
+                BALORA_ERROR_ARGUMENT,
+                "lora_dropout is %g, but %s starts from singular vectors of its weight (PiSSA), which is "
+                "trained "
+                "without dropout, as in the paper: set lora_dropout to 0, or method to lora or dora",
+                adapter->dropout, adapter->modules[i].name);
+    return BALORA_OK;
+}
+
 static balora_status take(balora_adapter *adapter, const adapter_shape *shape) {
     STATUS_TRY(list_all(adapter, shape));
+    STATUS_TRY(check_dropout(adapter));
     place_parameters(adapter);
     STATUS_TRY(take_zeroed(adapter, &adapter->parameters));
     place_parameters(adapter);
@@ -55,6 +87,7 @@ static balora_status take(balora_adapter *adapter, const adapter_shape *shape) {
         STATUS_TRY(take_zeroed(adapter, &adapter->packed));
         place_packed(adapter);
     }
+    STATUS_TRY(start_scales(adapter));
     return adapter_start_trained(adapter);
 }
 
@@ -68,6 +101,8 @@ balora_status adapter_allocate(balora_adapter **out, balora_model *model, const 
     adapter->use_rslora = shape->use_rslora;
     adapter->rank = shape->rank;
     adapter->alpha = shape->alpha;
+    adapter->use_dora = shape->use_dora;
+    adapter->dropout = shape->dropout;
     adapter->packed_dtype = shape->exact ? BALORA_F32 : model->activation_dtype;
     balora_status status = model_queue(model, &adapter->queue);
     if (status == BALORA_OK)
@@ -120,6 +155,8 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
     *out = (balora_adapter_information)BALORA_ADAPTER_INFORMATION_INIT;
     out->method = adapter->method;
     out->use_rslora = adapter->use_rslora;
+    out->use_dora = adapter->use_dora;
+    out->lora_dropout = adapter->dropout;
     out->modules = adapter->module_count;
     out->creation_seconds = adapter->creation_seconds;
     if (adapter->module_count > 0) {
@@ -129,6 +166,7 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *module = &adapter->modules[i];
         out->trainable_parameters += module->rank * (module->projection->in + module->projection->out);
+        out->trainable_parameters += adapter->use_dora ? module->projection->out : 0;
     }
     for (int64_t i = 0; i < adapter->trained_count; i++)
         out->trainable_parameters += adapter->trained[i].value.rows * adapter->trained[i].value.cols;

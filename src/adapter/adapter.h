@@ -27,6 +27,8 @@ typedef struct adapter_module {
     matrix_view a, b;                   /* F32 [rank, in], [out, rank], in parameters */
     matrix_view gradient_a, gradient_b; /* the same in gradients; none before training */
     matrix_view a0, b0;                 /* the initial values; none for plain LoRA */
+    matrix_view magnitude;              /* F32 [1, out], in parameters; none unless use_dora */
+    matrix_view gradient_magnitude;     /* in gradients */
 } adapter_module;
 
 /* A tensor of the model that is trained as it is. */
@@ -56,8 +58,10 @@ struct balora_adapter {
     balora_model *model;
     int32_t method;
     int32_t use_rslora;
-    int64_t rank;         /* of modules that have none of their own */
-    double alpha;         /* the same */
+    int64_t rank; /* of modules that have none of their own */
+    double alpha; /* the same */
+    bool use_dora;
+    double dropout;       /* of the low-rank path's input while training */
     int32_t packed_dtype; /* of what the low-rank path multiplies by and keeps */
     double creation_seconds;
     backend_queue *queue;
@@ -67,6 +71,7 @@ struct balora_adapter {
     arena initial;      /* A0, B0 */
     arena packed;       /* what the step multiplies by: see low_rank_group and trained_field */
     matrix_view change; /* in it: one factor's A - A0 or B - B0, F32; none where packed factors are F32 */
+    matrix_view piece;  /* in it: some rows of W + s (B A - B0 A0), F32; none unless use_dora */
 
     adapter_module *modules; /* NULL: no low-rank factors */
     int64_t module_count;
@@ -122,8 +127,11 @@ bool adapter_trained_range(const balora_adapter *adapter, int64_t index, trained
 /* Take memory for gradients and let groups point to it. Once. */
 balora_status adapter_prepare_training(balora_adapter *adapter);
 
-/* Bring the packed factors up to date with A and B; after every change of them. */
+/* Bring packed factors, norms and scales up to date with A, B and magnitudes; after every change of them. */
 balora_status adapter_refresh(balora_adapter *adapter, backend_queue *queue);
+
+/* Let the magnitudes be the norms of the adapted weights' rows, so that they change nothing: where training starts. */
+balora_status adapter_start_magnitudes(balora_adapter *adapter, backend_queue *queue);
 
 /* For adapter_create and adapter_open: make the handle with zeroed factors on the given modules. */
 typedef struct adapter_shape {
@@ -131,6 +139,8 @@ typedef struct adapter_shape {
     int32_t use_rslora;
     int64_t rank;
     double alpha;
+    bool use_dora;
+    double dropout;
     bool exact;    /* low-rank path in F32 whatever activations are */
     bool any_rank; /* also one above the smallest side of a weight: files may hold such */
     /* Does the module take part? Name, layer and projection are set, rank and alpha as above: it may change these two

@@ -77,6 +77,7 @@ static balora_status fill(balora_adapter *adapter, const balora_adapter_options 
         STATUS_TRY(adapter->modules[i].has_initial ? start_principal(adapter, options, i)
                                                    : start_plain(adapter, options, i));
     }
+    STATUS_TRY(adapter_start_magnitudes(adapter, adapter->queue));
     STATUS_TRY(adapter_refresh(adapter, adapter->queue));
     return adapter->model->device.ops->synchronize(adapter->queue);
 }
@@ -85,11 +86,16 @@ static balora_status fill(balora_adapter *adapter, const balora_adapter_options 
 static balora_status check_full(const balora_adapter_options *options) {
     const struct {
         const char *key, *text;
-    } texts[] = {
-        {"exclude_modules", options->exclude_modules}, {"layers_to_transform", options->layers_to_transform},
-        {"rank_pattern", options->rank_pattern},       {"alpha_pattern", options->alpha_pattern},
-        {"modules_to_save", options->modules_to_save}, {"pissa_modules", options->pissa_modules},
-        {"bias", options->bias != 0 ? "given" : NULL}, {"init", options->init != 0 ? "given" : NULL}};
+    } texts[] = {{"exclude_modules", options->exclude_modules},
+                 {"layers_to_transform", options->layers_to_transform},
+                 {"rank_pattern", options->rank_pattern},
+                 {"alpha_pattern", options->alpha_pattern},
+                 {"modules_to_save", options->modules_to_save},
+                 {"pissa_modules", options->pissa_modules},
+                 {"bias", options->bias != 0 ? "given" : NULL},
+                 {"init", options->init != 0 ? "given" : NULL},
+                 {"use_dora", options->use_dora ? "given" : NULL},
+                 {"lora_dropout", options->lora_dropout > 0 ? "given" : NULL}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (texts[i].text != NULL && texts[i].text[0] != '\0')
             return status_fail(BALORA_ERROR_ARGUMENT,
@@ -117,6 +123,8 @@ static balora_status create_chosen(balora_adapter **out, balora_model *model,
                                  .use_rslora = options->use_rslora,
                                  .rank = options->rank,
                                  .alpha = options->alpha,
+                                 .use_dora = options->use_dora || options->method == BALORA_METHOD_DORA,
+                                 .dropout = options->lora_dropout,
                                  .choose = choose,
                                  .trains = train_chosen,
                                  .untied = true,

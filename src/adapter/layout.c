@@ -15,6 +15,9 @@ void adapter_place_factors(balora_adapter *adapter, arena *plan, bool gradients)
         matrix_view b = arena_place(plan, BALORA_F32, module->projection->out, module->rank);
         *(gradients ? &module->gradient_a : &module->a) = a;
         *(gradients ? &module->gradient_b : &module->b) = b;
+        if (adapter->use_dora)
+            *(gradients ? &module->gradient_magnitude : &module->magnitude) =
+                arena_place(plan, BALORA_F32, 1, module->projection->out);
     }
 }
 
@@ -26,6 +29,11 @@ void adapter_place_initial(balora_adapter *adapter, arena *plan) {
         module->a0 = arena_place(plan, BALORA_F32, module->rank, module->projection->in);
         module->b0 = arena_place(plan, BALORA_F32, module->projection->out, module->rank);
     }
+}
+
+/* The same for a module whatever others are adapted. */
+static uint32_t dropout_site(const balora_adapter *adapter, const adapter_module *module) {
+    return (uint32_t)(module->layer * PROJECTION_COUNT + (module->projection - adapter->model->projections));
 }
 
 static void place_groups(balora_adapter *adapter, arena *plan) {
@@ -47,15 +55,22 @@ static void place_groups(balora_adapter *adapter, arena *plan) {
                                     .scale = (float)module->scale,
                                     .packed_b = arena_place(plan, dtype, module->projection->out, rows),
                                     .gradient_a = module->gradient_a,
-                                    .gradient_b = module->gradient_b};
+                                    .gradient_b = module->gradient_b,
+                                    .gradient_magnitude = module->gradient_magnitude,
+                                    .site = dropout_site(adapter, module)};
         group->rows += rows;
     }
     for (int64_t layer = 0; layer < adapter->model->config.layers; layer++)
         for (int index = 0; index < GROUP_COUNT; index++) {
             low_rank_group *group = &adapter->groups[layer * GROUP_COUNT + index];
-            int64_t in = adapter->model->weights.layers[layer].groups[index].weight.cols;
-            if (group->rows > 0)
-                group->packed_a = arena_place(plan, dtype, group->rows, in);
+            matrix_view weight = adapter->model->weights.layers[layer].groups[index].weight;
+            if (group->rows == 0)
+                continue;
+            group->packed_a = arena_place(plan, dtype, group->rows, weight.cols);
+            if (!adapter->use_dora)
+                continue;
+            group->scale = arena_place(plan, BALORA_F32, 1, weight.rows);
+            group->norms = arena_place(plan, BALORA_F32, 1, weight.rows);
         }
 }
 
@@ -72,7 +87,16 @@ static void place_change(balora_adapter *adapter, arena *plan) {
     adapter->change = needed ? arena_place(plan, BALORA_F32, 1, most) : view_none();
 }
 
+/* Room for rows of an adapted weight: what a cache holds, or one row. */
+static void place_piece(balora_adapter *adapter, arena *plan) {
+    int64_t most = ADAPTER_PIECE_ELEMENTS;
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        most = arith_max(most, adapter->modules[i].projection->in);
+    adapter->piece = adapter->use_dora ? arena_place(plan, BALORA_F32, 1, most) : view_none();
+}
+
 void adapter_place_packed(balora_adapter *adapter, arena *plan) {
     place_groups(adapter, plan);
     place_change(adapter, plan);
+    place_piece(adapter, plan);
 }

@@ -7,14 +7,17 @@
 
 #include "adapter/adapter.h"
 
+/* Of the rows of an adapted weight whose norms are taken at once: half of a core's cache. */
+#define ADAPTER_PIECE_ELEMENTS ((int64_t)1 << 17)
+
 /* modules.c: fill the table of modules with those that the shape chooses. */
 balora_status adapter_list_modules(balora_adapter *adapter, const adapter_shape *shape);
 
-/* A and B of every module, or their gradients. */
+/* A, B and magnitude of every module, or their gradients. */
 void adapter_place_factors(balora_adapter *adapter, arena *plan, bool gradients);
 /* A0 and B0 where they count. */
 void adapter_place_initial(balora_adapter *adapter, arena *plan);
-/* The groups' packed factors, and the change of one factor. */
+/* The groups' packed factors, scales and norms, the change of one factor, and a piece of a weight. */
 void adapter_place_packed(balora_adapter *adapter, arena *plan);
 
 /*

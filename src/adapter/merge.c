@@ -1,6 +1,6 @@
 /*
  * The adapted model as a model folder: the base's files, tensor by tensor, with W + s (B A - B0 A0) in the
- * place of W.
+ * place of W, each row scaled to its magnitude where those are trained.
  *
  * Merged weights start from the files, not from the model in memory, which may hold them in another storage
  * type. They are computed in F64 and rounded once, to the type that the file has.
@@ -27,6 +27,8 @@ typedef struct merge_work {
     matrix_view weight; /* PIECE_ELEMENTS, or one row */
     matrix_view a;      /* [rank, in] */
     matrix_view b;      /* [rows of the piece, rank] */
+    matrix_view scale;  /* [1, rows of the piece] */
+    matrix_view norms;  /* the same */
 } merge_work;
 
 typedef struct merge {
@@ -43,17 +45,20 @@ static int64_t piece_rows(const projection *part) {
 }
 
 static void place_work(merge_work *work, const balora_adapter *adapter) {
-    int64_t weight = 0, a = 0, b = 0;
+    int64_t weight = 0, a = 0, b = 0, rows = 0;
     for (int64_t i = 0; i < adapter->module_count; i++) {
         int64_t rank = adapter->modules[i].rank;
         const projection *part = adapter->modules[i].projection;
         weight = arith_max(weight, piece_rows(part) * part->in);
         a = arith_max(a, rank * part->in);
         b = arith_max(b, rank * piece_rows(part));
+        rows = arith_max(rows, piece_rows(part));
     }
     work->weight = arena_place(&work->memory, BALORA_F64, 1, weight);
     work->a = arena_place(&work->memory, BALORA_F64, 1, a);
     work->b = arena_place(&work->memory, BALORA_F64, 1, b);
+    work->scale = arena_place(&work->memory, BALORA_F64, 1, rows);
+    work->norms = arena_place(&work->memory, BALORA_F64, 1, rows);
 }
 
 /* weight += scale b a, for rows [first, first + weight.rows) of b. */
@@ -68,6 +73,19 @@ static balora_status add_product(const merge *self, matrix_view weight, matrix_v
     return ops->gemm(queue, 0, 0, scale, wide_b, wide_a, 1, weight);
 }
 
+/* Rows [first, first + weight.rows) of the module: weight = m / n weight. */
+static balora_status apply_magnitudes(const merge *self, matrix_view weight, matrix_view magnitude,
+                                      int64_t first) {
+    const backend_ops *ops = self->adapter->model->device.ops;
+    backend_queue *queue = self->adapter->queue;
+    matrix_view scale = view_columns(self->work.scale, 0, weight.rows);
+    matrix_view norms = view_columns(self->work.norms, 0, weight.rows);
+    STATUS_TRY(ops->row_norms(queue, weight, norms));
+    STATUS_TRY(ops->copy(queue, scale, view_columns(magnitude, first, weight.rows)));
+    STATUS_TRY(ops->divide(queue, scale, norms, scale));
+    return ops->scale_rows(queue, weight, scale);
+}
+
 static balora_status write_adapted(merge *self, safetensors_writer *writer, const tensor_place *place,
                                    const adapter_module *module) {
     const projection *part = module->projection;
@@ -79,6 +97,8 @@ static balora_status write_adapted(merge *self, safetensors_writer *writer, cons
         STATUS_TRY(add_product(self, weight, module->a, module->b, row, module->scale));
         if (module->has_initial)
             STATUS_TRY(add_product(self, weight, module->a0, module->b0, row, -module->scale));
+        if (self->adapter->use_dora)
+            STATUS_TRY(apply_magnitudes(self, weight, module->magnitude, row));
         STATUS_TRY(staging_write(&self->stage, writer, place->entry->name, weight, place->entry->dtype));
     }
     return BALORA_OK;

@@ -13,7 +13,7 @@ static const char *const harmless_keys[] = {
     /* read */
     "alpha_pattern", "bias", "ensure_weight_tying", "exclude_modules", "init_lora_weights", "layers_pattern",
     "layers_to_transform", "lora_alpha", "lora_dropout", "modules_to_save", "peft_type", "r", "rank_pattern",
-    "target_modules", "use_rslora",
+    "target_modules", "use_dora", "use_rslora",
     /* where the adapter came from and how it is meant */
     "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type",
     /* details of starts and variants; what would switch them on is checked by its own key */
@@ -34,7 +34,6 @@ static const struct {
     {"target_parameters", "factors on parameters that are not linear layers"},
     {"trainable_token_indices", "trained rows of the embedding"},
     {"use_bdlora", "block-diagonal factors"},
-    {"use_dora", "trained magnitudes (DoRA)"},
     {"use_qalora", "the QA-LoRA variant"},
     {"velora_config", "the VeLoRA variant"},
 };
@@ -123,17 +122,12 @@ static balora_status read_numbers(peft_config *self) {
     if (!(self->alpha > 0) || !isfinite(self->alpha))
         return status_fail(BALORA_ERROR_FORMAT, "%s: \"lora_alpha\" is %g; expected a number above 0",
                            self->path, self->alpha);
+    STATUS_TRY(json_member_number(self->document, "lora_dropout", self->path, false, &self->dropout));
+    if (!(self->dropout >= 0 && self->dropout < 1))
+        return status_fail(BALORA_ERROR_FORMAT, "%s: \"lora_dropout\" is %g; expected 0 to below 1",
+                           self->path, self->dropout);
+    STATUS_TRY(json_member_boolean(self->document, "use_dora", self->path, &self->use_dora));
     return json_member_boolean(self->document, "use_rslora", self->path, &self->use_rslora);
-}
-
-static balora_status warn_of_dropout(const peft_config *self, balora_context *context) {
-    double dropout = 0;
-    STATUS_TRY(json_member_number(self->document, "lora_dropout", self->path, false, &dropout));
-    if (dropout == 0)
-        return BALORA_OK;
-    return context_log(context, BALORA_LOG_WARNING,
-                       "%s: \"lora_dropout\" is %g; this version trains without dropout", self->path,
-                       dropout);
 }
 
 balora_status peft_config_read(peft_config *out, balora_context *context, const char *folder) {
@@ -146,7 +140,6 @@ balora_status peft_config_read(peft_config *out, balora_context *context, const 
     STATUS_GOTO(check_keys(out));
     STATUS_GOTO(read_numbers(out));
     STATUS_GOTO(peft_rules_read(out, &context->memory));
-    STATUS_GOTO(warn_of_dropout(out, context));
     return BALORA_OK;
 fail:
     peft_config_free(out, &context->memory);

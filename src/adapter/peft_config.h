@@ -14,7 +14,8 @@ typedef struct peft_config {
     char *path;       /* owned: for messages */
     int64_t rank;
     double alpha;
-    bool use_rslora;
+    bool use_rslora, use_dora;
+    double dropout;
     bool tying; /* a tied head stays tied when one of the two is trained whole */
     module_rules rules;
 } peft_config;

@@ -124,6 +124,16 @@ static int set_trained(json_t *document, const balora_adapter *adapter) {
     return failed;
 }
 
+/* Magnitudes, and dropout for those who train on. */
+static int set_variant(json_t *document, const balora_adapter *adapter) {
+    int failed = 0;
+    if (adapter->use_dora)
+        failed |= json_object_set_new(document, "use_dora", json_true());
+    if (adapter->dropout > 0)
+        failed |= json_object_set_new(document, "lora_dropout", json_real(adapter->dropout));
+    return failed;
+}
+
 static json_t *make_document(const written_form *form, const char *base_model) {
     double rank = most_common(form, figure_rank), alpha = most_common(form, figure_alpha);
     json_t *document = json_pack("{s:s, s:b, s:b, s:o, s:s, s:I, s:o, s:s}", "base_model_name_or_path",
@@ -134,6 +144,7 @@ static json_t *make_document(const written_form *form, const char *base_model) {
         return NULL;
     bool failed = form->adapter->use_rslora && json_object_set_new(document, "use_rslora", json_true()) != 0;
     failed = failed || set_trained(document, form->adapter) != 0;
+    failed = failed || set_variant(document, form->adapter) != 0;
     failed = failed || set_pattern(document, "rank_pattern", form, figure_rank, rank) != 0;
     failed = failed || set_pattern(document, "alpha_pattern", form, figure_alpha, alpha) != 0;
     if (!failed)

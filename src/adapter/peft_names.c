@@ -3,10 +3,26 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const factor_suffixes[FACTOR_COUNT] = {".lora_A.weight", ".lora_B.weight"};
+/* The last: what some versions of PEFT wrote for the magnitude. */
+static const struct {
+    factor_kind kind;
+    const char *text;
+} suffixes[] = {{FACTOR_A, ".lora_A.weight"},
+                {FACTOR_B, ".lora_B.weight"},
+                {FACTOR_MAGNITUDE, ".lora_magnitude_vector"},
+                {FACTOR_MAGNITUDE, ".lora_magnitude_vector.weight"}};
+
+enum { SUFFIXES = sizeof suffixes / sizeof suffixes[0] };
 
 void peft_factor_name(char name[PEFT_NAME_BYTES], const char *module, factor_kind kind) {
-    snprintf(name, PEFT_NAME_BYTES, PEFT_NAME_PREFIX "%s%s", module, factor_suffixes[kind]);
+    int i = 0;
+    while (suffixes[i].kind != kind)
+        i++;
+    snprintf(name, PEFT_NAME_BYTES, PEFT_NAME_PREFIX "%s%s", module, suffixes[i].text);
+}
+
+void peft_old_magnitude_name(char name[PEFT_NAME_BYTES], const char *module) {
+    snprintf(name, PEFT_NAME_BYTES, PEFT_NAME_PREFIX "%s%s", module, suffixes[SUFFIXES - 1].text);
 }
 
 const projection *peft_find_module(const balora_model *model, const char *name, size_t length) {
@@ -35,14 +51,14 @@ factor_kind peft_parse_name(const char *name, const char **module, size_t *lengt
     size_t full = strlen(name), prefix = sizeof PEFT_NAME_PREFIX - 1;
     *module = name;
     *length = full;
-    for (int kind = 0; kind < FACTOR_COUNT; kind++) {
-        size_t suffix = strlen(factor_suffixes[kind]);
+    for (int i = 0; i < SUFFIXES; i++) {
+        size_t suffix = strlen(suffixes[i].text);
         if (full <= prefix + suffix || memcmp(name, PEFT_NAME_PREFIX, prefix) != 0 ||
-            strcmp(name + full - suffix, factor_suffixes[kind]) != 0)
+            strcmp(name + full - suffix, suffixes[i].text) != 0)
             continue;
         *module = name + prefix;
         *length = full - prefix - suffix;
-        return (factor_kind)kind;
+        return suffixes[i].kind;
     }
     return FACTOR_COUNT;
 }

@@ -7,8 +7,10 @@
 #define PEFT_NAME_PREFIX "base_model.model."
 #define PEFT_NAME_BYTES  160
 
-/* base_model.model.MODULE.lora_A.weight */
+/* base_model.model.MODULE.lora_A.weight, .lora_B.weight or .lora_magnitude_vector */
 void peft_factor_name(char name[PEFT_NAME_BYTES], const char *module, factor_kind kind);
+/* MODULE.lora_magnitude_vector.weight, which some versions of PEFT wrote. */
+void peft_old_magnitude_name(char name[PEFT_NAME_BYTES], const char *module);
 
 /* The kind of factor that a tensor's name calls, and its module [*length]; FACTOR_COUNT for any other name. */
 factor_kind peft_parse_name(const char *name, const char **module, size_t *length);

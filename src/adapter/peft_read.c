@@ -19,7 +19,12 @@ typedef struct peft_input {
 static balora_status check_name(const peft_input *self, const tensor_place *place) {
     const char *name = place->entry->name, *path = place->file->file.path, *module;
     size_t length;
-    if (peft_parse_name(name, &module, &length) == FACTOR_COUNT)
+    factor_kind kind = peft_parse_name(name, &module, &length);
+    if (kind == FACTOR_MAGNITUDE && !self->config.use_dora)
+        return status_fail(BALORA_ERROR_MISMATCH,
+                           "%s: tensor \"%s\" is a magnitude (DoRA), but \"use_dora\" of %s is not true",
+                           path, name, self->config.path);
+    if (kind == FACTOR_COUNT)
         return peft_check_trained(&self->config, self->model, &self->files, place);
     if (peft_find_module(self->model, module, length) == NULL)
         return status_fail(
@@ -36,7 +41,20 @@ static balora_status check_name(const peft_input *self, const tensor_place *plac
                        path, name, key, self->config.path);
 }
 
-/* The tensor and its partner, for a name that is known to be sound. */
+/* As the file has it. */
+static void tensor_name(const peft_input *self, char name[PEFT_NAME_BYTES], const char *module,
+                        factor_kind kind) {
+    tensor_place found;
+    peft_factor_name(name, module, kind);
+    if (kind != FACTOR_MAGNITUDE || tensor_files_find(&self->files, name, &found))
+        return;
+    char old[PEFT_NAME_BYTES];
+    peft_old_magnitude_name(old, module);
+    if (tensor_files_find(&self->files, old, &found))
+        memcpy(name, old, sizeof old);
+}
+
+/* The tensor and its partners, for a name that is known to be sound. */
 static balora_status check_pair(const peft_input *self, const tensor_place *place) {
     const char *name;
     size_t length;
@@ -46,13 +64,14 @@ static balora_status check_pair(const peft_input *self, const tensor_place *plac
                              .rank = self->config.rank};
     snprintf(module.name, sizeof module.name, "%.*s", (int)length, name);
     rules_set_figures(&self->config.rules, &module);
-    for (int kind = 0; kind < FACTOR_COUNT; kind++) {
+    for (int64_t i = 0; i < FACTOR_COUNT + self->config.use_dora; i++) {
         char factor[PEFT_NAME_BYTES];
         int64_t shape[2];
         tensor_place found;
-        peft_factor_name(factor, module.name, (factor_kind)kind);
-        plain_shape(shape, module.projection, module.rank, (factor_kind)kind);
-        STATUS_TRY(tensor_files_expect(&self->files, factor, 2, shape, &found));
+        factor_kind kind = plain_kind(i);
+        tensor_name(self, factor, module.name, kind);
+        int32_t dimensions = plain_shape(shape, module.projection, module.rank, kind);
+        STATUS_TRY(tensor_files_expect(&self->files, factor, dimensions, shape, &found));
     }
     return BALORA_OK;
 }
@@ -102,14 +121,16 @@ static balora_status read_all(const peft_input *self, balora_adapter *adapter) {
     staging stage;
     balora_status status =
         staging_create(&stage, &adapter->model->context->memory, &adapter->model->device, adapter->queue);
-    for (int64_t i = 0; i < adapter->module_count * FACTOR_COUNT && status == BALORA_OK; i++) {
-        const adapter_module *module = &adapter->modules[i / FACTOR_COUNT];
-        factor_kind kind = (factor_kind)(i % FACTOR_COUNT);
+    int64_t each = plain_tensors(adapter);
+    for (int64_t i = 0; i < adapter->module_count * each && status == BALORA_OK; i++) {
+        const adapter_module *module = &adapter->modules[i / each];
+        factor_kind kind = plain_kind(i % each);
+        matrix_view target = kind == FACTOR_A ? module->a : kind == FACTOR_B ? module->b : module->magnitude;
         char name[PEFT_NAME_BYTES];
         tensor_place place;
-        peft_factor_name(name, module->name, kind);
+        tensor_name(self, name, module->name, kind);
         tensor_files_find(&self->files, name, &place);
-        status = staging_read(&stage, &place, 0, kind == FACTOR_A ? module->a : module->b, true);
+        status = staging_read(&stage, &place, 0, target, true);
     }
     if (status == BALORA_OK)
         status = peft_read_trained(&self->config, &self->files, adapter, &stage);
@@ -131,8 +152,10 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
     STATUS_GOTO(check_nothing_hidden(&input));
     STATUS_GOTO(check_tensors(&input));
     adapter_shape shape = {
-        .method = BALORA_METHOD_LORA,
+        .method = input.config.use_dora ? BALORA_METHOD_DORA : BALORA_METHOD_LORA,
         .use_rslora = input.config.use_rslora,
+        .use_dora = input.config.use_dora,
+        .dropout = input.config.dropout,
         .rank = input.config.rank,
         .alpha = input.config.alpha,
         /* B A may be a small difference of large products: B A - B0 A0, as PiSSA's results are saved */

@@ -12,13 +12,13 @@
 typedef struct peft_output {
     plain_factors factors;
     staging stage;
-    safetensors_tensor *tensors; /* A and B of each module in turn, then what is trained as it is */
+    safetensors_tensor *tensors; /* plain_tensors of each module in turn, then what is trained as it is */
     int64_t count;
     char (*names)[PEFT_NAME_BYTES];
 } peft_output;
 
 static int64_t factor_count(const balora_adapter *adapter) {
-    return adapter->module_count * FACTOR_COUNT;
+    return adapter->module_count * plain_tensors(adapter);
 }
 
 /* The trained tensor that is the file's tensor `index`: a head that is tied to the embedding comes last, once more. */
@@ -45,15 +45,16 @@ static balora_status list_tensors(peft_output *self, allocator *memory) {
     const balora_adapter *adapter = self->factors.adapter;
     self->count = factor_count(adapter) + adapter->trained_count + adapter_ties_head(adapter);
     size_t count = (size_t)self->count;
+    int64_t each = plain_tensors(adapter);
     STATUS_TRY(memory_zeroed(memory, &self->tensors, count, sizeof *self->tensors, "a list of factors"));
     STATUS_TRY(memory_zeroed(memory, &self->names, count, sizeof *self->names, "names of factors"));
     for (int64_t i = 0; i < factor_count(adapter); i++) {
-        const adapter_module *module = &adapter->modules[i / FACTOR_COUNT];
-        factor_kind kind = (factor_kind)(i % FACTOR_COUNT);
+        const adapter_module *module = &adapter->modules[i / each];
+        factor_kind kind = plain_kind(i % each);
         int64_t rank = plain_rank(module, self->factors.trained_only);
         peft_factor_name(self->names[i], module->name, kind);
-        self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = BALORA_F32, .rank = 2};
-        plain_shape(self->tensors[i].shape, module->projection, rank, kind);
+        self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = BALORA_F32};
+        self->tensors[i].rank = plain_shape(self->tensors[i].shape, module->projection, rank, kind);
     }
     for (int64_t i = factor_count(adapter); i < self->count; i++)
         list_trained(self, i);
@@ -73,10 +74,11 @@ static balora_status write_tensor(peft_output *self, safetensors_writer *writer,
     if (index >= factor_count(adapter))
         return staging_write(&self->stage, writer, self->names[index], trained_at(adapter, index)->value,
                              BALORA_F32);
-    const int64_t *shape = self->tensors[index].shape;
-    STATUS_TRY(plain_read(&self->factors, &adapter->modules[index / FACTOR_COUNT],
-                          (factor_kind)(index % FACTOR_COUNT)));
-    return safetensors_write(writer, self->factors.values, (uint64_t)(shape[0] * shape[1]) * sizeof(float));
+    const safetensors_tensor *tensor = &self->tensors[index];
+    int64_t each = plain_tensors(adapter), elements = tensor->shape[0];
+    elements *= tensor->rank == 2 ? tensor->shape[1] : 1;
+    STATUS_TRY(plain_read(&self->factors, &adapter->modules[index / each], plain_kind(index % each)));
+    return safetensors_write(writer, self->factors.values, (uint64_t)elements * sizeof(float));
 }
 
 static balora_status write_weights(peft_output *self, allocator *memory, const char *path) {

@@ -14,9 +14,22 @@ double plain_alpha(const adapter_module *module, bool use_rslora, bool trained_o
     return module->has_initial && !trained_only ? growth * module->alpha : module->alpha;
 }
 
-void plain_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind) {
+int64_t plain_tensors(const balora_adapter *adapter) {
+    return adapter->use_dora ? FACTOR_COUNT + 1 : FACTOR_COUNT;
+}
+
+factor_kind plain_kind(int64_t index) {
+    return index < FACTOR_COUNT ? (factor_kind)index : FACTOR_MAGNITUDE;
+}
+
+int32_t plain_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind) {
+    if (kind == FACTOR_MAGNITUDE) {
+        shape[0] = part->out;
+        return 1;
+    }
     shape[0] = kind == FACTOR_A ? rank : part->out;
     shape[1] = kind == FACTOR_A ? part->in : rank;
+    return 2;
 }
 
 static balora_status check_finite(const plain_factors *self, const adapter_module *module, matrix_view factor,
@@ -35,6 +48,8 @@ static balora_status check_all_finite(const plain_factors *self) {
         const adapter_module *module = &self->adapter->modules[i];
         STATUS_TRY(check_finite(self, module, module->a, "A"));
         STATUS_TRY(check_finite(self, module, module->b, "B"));
+        if (self->adapter->use_dora)
+            STATUS_TRY(check_finite(self, module, module->magnitude, "magnitude"));
         if (!module->has_initial)
             continue;
         STATUS_TRY(check_finite(self, module, module->a0, "A0"));
@@ -100,5 +115,7 @@ static balora_status join_columns(const plain_factors *self, const adapter_modul
 }
 
 balora_status plain_read(const plain_factors *self, const adapter_module *module, factor_kind kind) {
+    if (kind == FACTOR_MAGNITUDE)
+        return adapter_download(self->adapter, module->magnitude, self->values);
     return kind == FACTOR_A ? stack_rows(self, module) : join_columns(self, module);
 }

@@ -8,14 +8,19 @@
 
 #include "adapter/adapter.h"
 
-typedef enum factor_kind { FACTOR_A, FACTOR_B, FACTOR_COUNT } factor_kind;
+/* Of a module: two factors, and a magnitude where those are trained. It is that of the same weight in either form. */
+typedef enum factor_kind { FACTOR_A, FACTOR_B, FACTOR_COUNT, FACTOR_MAGNITUDE } factor_kind;
+
+/* Tensors of each module, and the kind of the index-th. */
+int64_t plain_tensors(const balora_adapter *adapter);
+factor_kind plain_kind(int64_t index);
 
 /* Rank and alpha of a module as plain LoRA. */
 int64_t plain_rank(const adapter_module *module, bool trained_only);
 double plain_alpha(const adapter_module *module, bool use_rslora, bool trained_only);
 
-/* A [rank, in] or B [out, rank]. */
-void plain_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind);
+/* A [rank, in], B [out, rank] or magnitude [out]: the number of dimensions. */
+int32_t plain_shape(int64_t shape[2], const projection *part, int64_t rank, factor_kind kind);
 
 typedef struct plain_factors {
     balora_adapter *adapter;

@@ -10,7 +10,7 @@ static void fill(trained_range *out, const char *name, const char *ending, matri
 }
 
 bool adapter_trained_range(const balora_adapter *adapter, int64_t index, trained_range *out) {
-    int64_t factors = 2 * adapter->module_count;
+    int64_t each = adapter->use_dora ? 3 : 2, factors = each * adapter->module_count;
     if (index >= factors + adapter->trained_count)
         return false;
     if (index >= factors) {
@@ -18,10 +18,12 @@ bool adapter_trained_range(const balora_adapter *adapter, int64_t index, trained
         fill(out, trained->tensor->name, "", trained->value);
         return true;
     }
-    const adapter_module *module = &adapter->modules[index / 2];
-    if (index % 2 == 0)
+    const adapter_module *module = &adapter->modules[index / each];
+    if (index % each == 0)
         fill(out, module->name, ".lora_A.weight", module->a);
-    else
+    else if (index % each == 1)
         fill(out, module->name, ".lora_B.weight", module->b);
+    else
+        fill(out, module->name, ".lora_magnitude_vector", module->magnitude);
     return true;
 }

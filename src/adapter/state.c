@@ -31,7 +31,8 @@ void adapter_locate(const balora_adapter *adapter, int64_t element, char *text, 
     for (int64_t i = 0; i < adapter->module_count; i++) {
         const adapter_module *module = &adapter->modules[i];
         if (locate_in(module->a, offset, module->name, ".lora_A", text, capacity) ||
-            locate_in(module->b, offset, module->name, ".lora_B", text, capacity))
+            locate_in(module->b, offset, module->name, ".lora_B", text, capacity) ||
+            locate_in(module->magnitude, offset, module->name, ".lora_magnitude_vector", text, capacity))
             return;
     }
     for (int64_t i = 0; i < adapter->trained_count; i++)

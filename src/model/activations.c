@@ -1,5 +1,44 @@
 #include "model/activations.h"
 
+#include "base/arith.h"
+
+static int64_t group_out(const model_config *config, int group) {
+    switch (group) {
+    case GROUP_QKV:
+        return (config->heads + 2 * config->key_heads) * config->head_dim;
+    case GROUP_GATE_UP:
+        return 2 * config->intermediate;
+    default:
+        return config->hidden;
+    }
+}
+
+/* Products that magnitudes scale, and the gradient of one of them. */
+static void place_magnitudes(activations *out, arena *plan, const model_config *config) {
+    const activation_sizes *sizes = &out->sizes;
+    int64_t rows = (sizes->backward ? config->layers : 1) * sizes->tokens, widest = 0;
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        if (!sizes->magnitudes[group])
+            continue;
+        int64_t width = group_out(config, group);
+        out->kept[group] = arena_place(plan, sizes->dtype, rows, width);
+        widest = arith_max(widest, width);
+    }
+    if (sizes->backward && widest > 0)
+        out->scaled = arena_place(plan, sizes->dtype, sizes->tokens, widest);
+}
+
+static void place_dropout(activations *out, arena *plan, const model_config *config) {
+    const activation_sizes *sizes = &out->sizes;
+    int64_t widest =
+        arith_max(arith_max(config->hidden, config->heads * config->head_dim), config->intermediate);
+    if (!sizes->dropout)
+        return;
+    out->dropped = arena_place(plan, sizes->low_rank_dtype, sizes->tokens, widest);
+    out->dropout_keys = arena_place(plan, BALORA_I32, 2, sizes->tokens);
+    out->needed_dropout_keys = arena_place(plan, BALORA_I32, 2, sizes->rows);
+}
+
 static void place_slots(activations *out, arena *plan, const model_config *config) {
     const activation_sizes *sizes = &out->sizes;
     int64_t qk = (config->heads + config->key_heads) * config->head_dim;
@@ -52,6 +91,8 @@ void activations_place(activations *out, arena *plan, const model_config *config
     out->output = arena_place(plan, BALORA_F32, rows, config->hidden);
     if (sizes->backward)
         place_backward(out, plan, config);
+    place_magnitudes(out, plan, config);
+    place_dropout(out, plan, config);
     out->tokens = arena_place(plan, BALORA_I32, 1, tokens);
     out->positions = arena_place(plan, BALORA_I32, 1, tokens);
     out->offsets = arena_place(plan, BALORA_I32, 1, sizes->copies * sizes->sequences + 1);

@@ -21,6 +21,8 @@ typedef struct activation_sizes {
     int32_t low_rank_dtype;
     int64_t low_rank_rows[GROUP_COUNT]; /* the most of any layer */
     int64_t low_rank_scratch;           /* the most of any group: linear_scratch_columns */
+    bool magnitudes[GROUP_COUNT];       /* in any layer */
+    bool dropout;
 } activation_sizes;
 
 typedef struct activations {
@@ -38,6 +40,7 @@ typedef struct activations {
     matrix_view attention_output,
         mlp_output;                     /* hidden: of the layer's parts before their own norms, or none */
     matrix_view projected[GROUP_COUNT]; /* low_rank_dtype low_rank_rows; student rows only */
+    matrix_view kept[GROUP_COUNT];      /* out of the group: see linear_group; none without magnitudes */
     /* of one layer */
     matrix_view normed;             /* [copies N, hidden] */
     matrix_view activated;          /* [copies N, intermediate] */
@@ -56,11 +59,16 @@ typedef struct activations {
     matrix_view dattention;          /* [N, heads head_dim] */
     matrix_view dselected_attention; /* [M, heads head_dim] */
     matrix_view scratch;             /* low_rank_dtype [N, low_rank_scratch] */
+    matrix_view scaled;              /* [N, widest group with magnitudes] */
+    matrix_view dropped;             /* low_rank_dtype [N, widest input]; none without dropout */
     /* the batch */
     matrix_view tokens;    /* I32 [1, copies N] */
     matrix_view positions; /* I32 [1, copies N]: rows of the rotary table */
     matrix_view offsets;   /* I32 [1, copies B + 1] */
     matrix_view needed;    /* I32 [1, copies M]: needed rows among copies N, the student's first */
+    matrix_view
+        dropout_keys; /* I32 [2, N]: what tells a token from all others of a step; none without dropout */
+    matrix_view needed_dropout_keys; /* I32 [2, M]: the same of the needed rows */
 } activations;
 
 /* Place everything in the arena; called twice, see tensor/arena.h. */

@@ -2,6 +2,26 @@
 
 #include "base/status.h"
 
+/* In the last layer all groups behind attention see the needed rows only. */
+static linear_dropout group_dropout(const decoder *self, int64_t layer, int group) {
+    const activations *memory = self->memory;
+    bool needed = layer == self->config->layers - 1 && group != GROUP_QKV;
+    if (self->dropout == 0)
+        return (linear_dropout){0};
+    return (linear_dropout){.probability = self->dropout,
+                            .seed = self->dropout_seed,
+                            .keys = needed ? memory->needed_dropout_keys : memory->dropout_keys,
+                            .scratch = memory->dropped};
+}
+
+/* The rows of `layer` in a group's kept products. */
+static matrix_view group_kept(const activations *memory, int64_t layer, int group) {
+    matrix_view kept = memory->kept[group];
+    return view_is_none(kept)
+               ? kept
+               : activations_slot(memory, kept, layer, memory->sizes.tokens, memory->sizes.tokens);
+}
+
 linear_group decoder_group(const decoder *self, int64_t layer, int group) {
     return (linear_group){
         .ops = self->ops,
@@ -9,6 +29,9 @@ linear_group decoder_group(const decoder *self, int64_t layer, int group) {
         .teacher = &self->teacher->layers[layer].groups[group],
         .trained = self->trained != NULL ? &self->trained[layer * GROUP_COUNT + group] : NULL,
         .low_rank = self->low_rank != NULL ? &self->low_rank[layer * GROUP_COUNT + group] : NULL,
+        .dropout = group_dropout(self, layer, group),
+        .kept = group_kept(self->memory, layer, group),
+        .scaled = self->memory->scaled,
     };
 }
 

@@ -24,6 +24,8 @@ typedef struct decoder {
     const rope_table *rope;
     float embedding_scale;
     activations *memory;
+    double dropout;        /* probability, on the input of the low-rank path; 0: none */
+    uint64_t dropout_seed; /* of this step */
 } decoder;
 
 /* A micro-batch as the device has it: sizes of what activations.h's batch matrices hold. */

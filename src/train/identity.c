@@ -75,6 +75,8 @@ static balora_status add_adapter(json_t *object, const balora_adapter *adapter) 
     STATUS_TRY(put(object, "adapter.rank", "%lld", (long long)adapter->rank));
     STATUS_TRY(put(object, "adapter.alpha", "%.17g", adapter->alpha));
     STATUS_TRY(put(object, "adapter.use_rslora", "%d", adapter->use_rslora));
+    STATUS_TRY(put(object, "adapter.use_dora", "%d", adapter->use_dora));
+    STATUS_TRY(put(object, "adapter.lora_dropout", "%.17g", adapter->dropout));
     STATUS_TRY(put(object, "adapter.layers", "%lld", (long long)adapter->module_count));
     STATUS_TRY(put(object, "adapter.numbers", "%lld", (long long)adapter_parameters(adapter).cols));
     return put(object, "adapter.shape", "%08x", sum_parts(adapter));

@@ -18,7 +18,8 @@ static activation_sizes measure(const pass_options *options) {
                               .sequences = options->capacity.sequences,
                               .copies = options->copies,
                               .dtype = activation_dtype(options),
-                              .backward = options->backward};
+                              .backward = options->backward,
+                              .dropout = options->dropout > 0};
     const balora_adapter *adapter = options->adapter;
     sizes.low_rank_dtype = sizes.dtype;
     if (adapter == NULL || adapter->groups == NULL)
@@ -27,6 +28,7 @@ static activation_sizes measure(const pass_options *options) {
     for (int64_t i = 0; i < options->model->config.layers * GROUP_COUNT; i++) {
         int64_t *most = &sizes.low_rank_rows[i % GROUP_COUNT];
         *most = arith_max(*most, adapter->groups[i].rows);
+        sizes.magnitudes[i % GROUP_COUNT] |= !view_is_none(adapter->groups[i].scale);
         sizes.low_rank_scratch =
             arith_max(sizes.low_rank_scratch, linear_scratch_columns(&adapter->groups[i]));
     }
@@ -65,7 +67,8 @@ static void connect(pass *self) {
                   .low_rank = adapter != NULL ? adapter->groups : NULL,
                   .rope = &self->rope,
                   .embedding_scale = model_config_embedding_scale(&model->config, model->weights.dtype),
-                  .memory = &self->activations};
+                  .memory = &self->activations,
+                  .dropout = self->options.dropout};
 }
 
 static balora_status make_rope(pass *self) {
@@ -104,6 +107,7 @@ static balora_status build(pass *self) {
     const batch_counts *capacity = &self->options.capacity;
     int64_t copies = self->options.copies;
     int64_t staged = copies * (2 * capacity->tokens + capacity->sequences + capacity->rows) + 1;
+    staged += self->options.dropout > 0 ? 2 * (capacity->tokens + capacity->rows) : 0;
     STATUS_TRY(model_queue(model, &self->queue));
     connect(self);
     place(self);
@@ -173,6 +177,27 @@ static balora_status send(const pass *self, matrix_view target, const int32_t *h
                                      count * (int64_t)sizeof *host);
 }
 
+/* A token's sequence, as a place in its step, and its position in it: packing and micro-batches do not change them. */
+static balora_status send_dropout_keys(const pass *self, int32_t *keys) {
+    const token_batch *batch = &self->batch;
+    const activations *memory = &self->activations;
+    int64_t tokens = batch->counts.tokens, rows = batch->counts.rows;
+    int32_t *slots = keys, *needed_slots = keys + tokens, *needed_positions = needed_slots + rows;
+    if (self->options.dropout == 0)
+        return BALORA_OK;
+    for (int64_t s = 0; s < batch->counts.sequences; s++)
+        for (int32_t i = batch->offsets[s]; i < batch->offsets[s + 1]; i++)
+            slots[i] = (int32_t)(self->first_slot + s);
+    for (int64_t r = 0; r < rows; r++) {
+        needed_slots[r] = slots[batch->row_indices[r]];
+        needed_positions[r] = batch->positions[batch->row_indices[r]];
+    }
+    STATUS_TRY(send(self, view_rows(memory->dropout_keys, 0, 1), slots, tokens));
+    STATUS_TRY(send(self, view_rows(memory->dropout_keys, 1, 1), batch->positions, tokens));
+    STATUS_TRY(send(self, view_rows(memory->needed_dropout_keys, 0, 1), needed_slots, rows));
+    return send(self, view_rows(memory->needed_dropout_keys, 1, 1), needed_positions, rows);
+}
+
 balora_status pass_load(pass *self) {
     const batch_counts *counts = &self->batch.counts;
     int64_t copies = self->options.copies, tokens = copies * counts->tokens, rows = copies * counts->rows;
@@ -189,6 +214,7 @@ balora_status pass_load(pass *self) {
     STATUS_TRY(send(self, self->activations.positions, host_positions, tokens));
     STATUS_TRY(send(self, self->activations.offsets, host_offsets, offsets));
     STATUS_TRY(send(self, self->activations.needed, host_needed, rows));
+    STATUS_TRY(send_dropout_keys(self, host_needed + rows));
     return head_load(&self->head, &self->batch);
 }
 

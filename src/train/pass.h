@@ -18,6 +18,7 @@ typedef struct pass_options {
     int32_t copies;                /* 2: with teacher */
     bool backward;
     bool keep_logits; /* of all rows, for the SVD term under a soft-cap */
+    double dropout;   /* of the adapter; 0: none, as in every evaluation */
 } pass_options;
 
 /* Points into itself: it must stay where it was created. */
@@ -31,7 +32,8 @@ typedef struct pass {
     loss_head head;
     rope_table rope;
     token_batch batch;
-    int32_t *staging;    /* host: tokens, positions, offsets, needed rows of all copies */
+    int64_t first_slot;  /* of the batch's sequences among those of its step: with dropout */
+    int32_t *staging;    /* host: tokens, positions, offsets, needed rows of all copies, keys of dropout */
     decoder_batch shape; /* of the loaded micro-batch */
     int64_t head_bytes;
 } pass;

@@ -6,6 +6,7 @@
 
 #include "base/arith.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "base/status.h"
 #include "optim/schedule.h"
 #include "train/svd.h"
@@ -83,6 +84,9 @@ static balora_status run_micro_batch(balora_trainer *trainer, int64_t index, con
     STATUS_TRY(batch_fill(&micro->batch, &trainer->data->set, &trainer->order, range, trainer->row_kind));
     if (own->rows == 0)
         return BALORA_OK;
+    micro->first_slot = range.first - order_step(&trainer->order, trainer->step).first;
+    micro->decoder.dropout_seed =
+        random_bits(trainer->options.seed, RANDOM_STREAM_DROPOUT, (uint64_t)trainer->step);
     STATUS_TRY(pass_load(micro));
     STATUS_TRY(pass_forward(micro));
     STATUS_TRY(find_lambdas(trainer, record->lambdas));

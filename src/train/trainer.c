@@ -82,7 +82,8 @@ static balora_status make_pass(balora_trainer *trainer) {
                             .eigh_count = svd.eigh_count,
                             .copies = regularizers_use_teacher(trainer->regularizers) ? 2 : 1,
                             .backward = true,
-                            .keep_logits = svd.keep_logits};
+                            .keep_logits = svd.keep_logits,
+                            .dropout = trainer->adapter->dropout};
     STATUS_TRY(pass_create(&trainer->pass, &options));
     return svd_create(trainer, &svd);
 }

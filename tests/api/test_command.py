@@ -90,9 +90,11 @@ def wrong_values():
         ("--rank", "--alpha"): "--rank needs a value",
         ("--learning-rate", "fast"): "learning_rate is \"fast\"; expected a finite number",
         ("--learning-rate=1,5",): "expected a finite number",
-        ("--method", "lorra"): "expected one of ba-lora|pissa|lora|full",
+        ("--method", "lorra"): "expected one of ba-lora|pissa|lora|dora|full",
         ("--svd-norm", "2"): "frobenius|nuclear",
         ("--use-rslora=maybe",): "false or true",
+        ("--lora-dropout", "1"): "lora_dropout is \"1\"; expected a finite number of at least 0 and below 1",
+        ("--adapter", "x", "--use-dora"): "use_dora does not go with --adapter",
         ("--eval-steps", "-1"): "expected an integer of at least 0",
         ("--eval-steps", "5"): "--eval-steps needs --eval-data",
         ("--patience", "2"): "--patience needs --eval-data",
@@ -111,7 +113,7 @@ def wrong_values():
 
 
 def not_yet():
-    for words in (["generate"], ["convert"], ["quantize"], ["bench"], ["train", "--method", "dora"],
+    for words in (["generate"], ["convert"], ["quantize"], ["bench"],
                   ["train", "--model", "x.gguf", "--data", DATA, "--out", "never"],
                   ["train", "--task", "nlu", "--model", MODEL, "--data", DATA, "--out", "never"]):
         balora(*words, code=FAILED, contains="not supported by this version yet")
@@ -176,7 +178,7 @@ def training(folder):
 
 
 def terms_follow_the_method(folder):
-    for method, on in {"lora": 0, "pissa": 0, "ba-lora": 1}.items():
+    for method, on in {"lora": 0, "dora": 0, "pissa": 0, "ba-lora": 1}.items():
         out = folder / method
         train(out, "--method", method, "--max-steps", 2, "--focus-schedule", "constant")
         for line in read_metrics(out):
@@ -293,6 +295,31 @@ def adapters_travel(folder):
     balora("info", "--model", MODEL, "--adapter", adapter, contains="rank")
 
 
+def magnitudes_travel(folder):
+    """The same for DoRA with dropout, which only training has; both go on with the adapter."""
+    train(folder / "run", "--method", "dora", "--lora-dropout", "0.1", "--max-steps", 4, "--learning-rate", "1e-2")
+    adapter = folder / "run" / "adapter"
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    report.check_equal((config["use_dora"], config["lora_dropout"]), (True, 0.1), "adapter_config.json")
+    header, _ = read_safetensors(adapter / "adapter_model.safetensors")
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_magnitude_vector"
+    report.check_equal(header[name]["shape"], [80], name)
+    words = ["eval", "--model", MODEL, "--adapter", adapter, "--data", DATA, "--json"]
+    adapted, again = (json.loads(balora(*words)) for _ in range(2))
+    report.check_equal(adapted["loss"], again["loss"], "evaluations drop nothing")
+    balora("merge", "--model", MODEL, "--adapter", adapter, "--out", folder / "merged", contains="merged")
+    merged = json.loads(balora("eval", "--model", folder / "merged", "--data", DATA, "--json"))
+    report.check(abs(merged["loss"] - adapted["loss"]) < 1e-5, f"{merged}\n{adapted}")
+    on = ["train", "--model", MODEL, "--data", DATA, "--out", folder / "on", "--max-steps", 1, "--method", "dora"]
+    balora(*on, "--adapter", adapter)
+    config = json.loads((folder / "on" / "adapter" / "adapter_config.json").read_text())
+    report.check_equal((config["use_dora"], config["lora_dropout"]), (True, 0.1), "adapter_config.json after another run")
+    plain = f"{FIXTURES}/lora/initial_adapter"
+    balora(*on, "--adapter", plain, code=USAGE, contains="--method dora: the adapter")
+    train(folder / "never", "--method", "pissa", "--lora-dropout", "0.1", code=FAILED,
+          contains="lora_dropout is 0.1, but model.layers.0.self_attn.q_proj starts from singular vectors")
+
+
 def full_training(folder):
     train_words = ["train", "--model", MODEL, "--data", DATA, "--out", folder / "full", "--method", "full"]
     balora(*train_words, "--max-steps", 3, "--learning-rate", "1e-2")
@@ -362,7 +389,7 @@ def main():
     plain = [usage, unknown_words, wrong_values, not_yet, information]
     with_folder = [devices_that_are_not, files_that_fail, training, terms_follow_the_method, optimizers, order_of_the_file,
                    same_again, configuration_file, evaluation, logits_are_the_oracles, adapters_travel,
-                   full_training, bar_on_a_terminal]
+                   magnitudes_travel, full_training, bar_on_a_terminal]
     for function in plain:
         result.case(function.__name__, function)
     for function in with_folder:

@@ -80,12 +80,18 @@ static void a_forgotten_init_is_told(void **state) {
 
 static void padding_must_be_zero(void **state) {
     (void)state;
-    balora_adapter_options options = BALORA_ADAPTER_OPTIONS_INIT;
+    balora_train_options options = BALORA_TRAIN_OPTIONS_INIT;
     balora_model *model;
     balora_adapter *adapter;
+    balora_data *data;
+    balora_trainer *trainer;
     expect_done(balora_model_open(&model, context, fixture("llama/model"), NULL));
+    expect_done(balora_adapter_create(&adapter, model, NULL));
+    expect_done(balora_data_open(&data, model, fixture("llama/data.safetensors"), NULL));
     options.reserved = 1;
-    expect_failure(balora_adapter_create(&adapter, model, &options), BALORA_ERROR_ABI, "reserved");
+    expect_failure(balora_trainer_create(&trainer, adapter, data, &options), BALORA_ERROR_ABI, "reserved");
+    balora_data_free(data);
+    balora_adapter_free(adapter);
     balora_model_free(model);
 }
 

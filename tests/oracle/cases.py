@@ -163,7 +163,7 @@ CASES = {
     # --- other methods
     "lora": dict(
         proves="plain LoRA from a PEFT adapter: task loss alone, B zero but in one module",
-        model="llama", adapter=True, options=dict(method="lora", **NO_TERMS)),
+        model="llama", adapter={}, options=dict(method="lora", **NO_TERMS)),
     "lora-ba": dict(
         proves="the same start with every regularizer: teacher and student differ from step 1 on",
         model="llama", adapter="lora", options=dict(method="ba-lora", target_modules="all-linear")),
@@ -198,6 +198,26 @@ CASES = {
         proves="modules_to_save with ensure_weight_tying: embedding and head stay one matrix",
         model="llama-tied", options=dict(rank=2),
         adapter=dict(target_modules=["v_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
+    "dora": dict(
+        proves="DoRA from its start, task loss alone: B zero, magnitudes the norms of the weights' rows",
+        model="llama-rope-linear", adapter=dict(use_dora=True, fresh=True),
+        options=dict(method="dora", **NO_TERMS)),
+    "dora-ba": dict(
+        proves="DoRA on its way with every regularizer: biases outside the magnitudes, groups that are adapted in part, "
+               "weight decay, two micro-batches",
+        model="llama-biases", adapter=dict(use_dora=True, target_modules=["q_proj", "k_proj", "o_proj"]),
+        options=dict(rank=2, weight_decay=0.1, batch_size=2, gradient_accumulation=2)),
+    "dora-pissa": dict(
+        proves="magnitudes beside principal factors, with every regularizer",
+        model="llama-rope-linear", options=dict(use_dora=True, rank=3, target_modules="v_proj,o_proj,up_proj")),
+    "dropout": dict(
+        proves="dropout on the input of the low-rank path, a mask of its own for every module; the teacher has none",
+        model="llama-rope-linear", adapter=dict(lora_dropout=0.3, target_modules=["q_proj", "v_proj", "down_proj"]),
+        options=dict(rank=2, batch_size=2, gradient_accumulation=2)),
+    "dora-dropout": dict(
+        proves="dropout with DoRA: the magnitude acts on what was dropped, the frozen weight on all, as PEFT has it",
+        model="llama-biases", adapter=dict(use_dora=True, lora_dropout=0.3, target_modules=["q_proj", "k_proj"]),
+        options=dict(method="dora", rank=2, **NO_TERMS)),
     "full": dict(
         proves="every parameter trained: embeddings, projections, norms, head",
         model="llama", options=dict(method="full", **NO_TERMS)),

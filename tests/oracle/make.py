@@ -30,26 +30,38 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def fill_factors(model, everywhere):
-    """A random; B zero except in one module, or `everywhere` small. What is trained as it is moves a little."""
+def scale_magnitudes(module, generator):
+    """DoRA on its way: every magnitude some per cent off the norm of its row."""
+    weight = module.base_layer.weight + module.get_delta_weight("default")
+    noise = 1 + 0.05 * torch.randn(len(weight), generator=generator)
+    module.lora_magnitude_vector["default"].weight.data.copy_(weight.norm(dim=1) * noise)
+
+
+def fill_factors(model, everywhere, fresh):
+    """A random; B zero except in one module, or `everywhere` small, or in none where the adapter is `fresh`.
+    What is trained as it is moves a little."""
     g = torch.Generator().manual_seed(99)
     for name, module in model.named_modules():
         if hasattr(module, "lora_A") and "default" in module.lora_A:
             a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
             a.data.copy_(torch.randn(a.shape, generator=g) / a.shape[1] ** 0.5)
             b.data.zero_()
-            if everywhere or name.endswith("layers.0.self_attn.o_proj"):
+            if everywhere or (name.endswith("layers.0.self_attn.o_proj") and not fresh):
                 b.data.copy_(0.02 * torch.randn(b.shape, generator=g))
+            if everywhere and module.lora_magnitude_vector:
+                scale_magnitudes(module, g)
     for name, p in training.trained_tensors(model):
         p.data.add_(0.05 * torch.randn(p.shape, generator=g))
 
 
 def make_initial_adapter(folder, model_folder, case, keys):
-    """A LoRA adapter saved by PEFT. `keys` are LoraConfig's; None: a plain one on every projection."""
+    """A LoRA adapter saved by PEFT. `keys` are LoraConfig's, and `fresh`; None: a plain one on every projection."""
+    keys, plain = dict(keys or {}), keys is None
+    fresh = keys.pop("fresh", False)
     options = dict(r=case["rank"], lora_alpha=case["alpha"], lora_dropout=0.0, use_rslora=case["use_rslora"],
                    target_modules=PROJECTIONS, task_type="CAUSAL_LM")
-    model = get_peft_model(training.load_base(model_folder), LoraConfig(**{**options, **(keys or {})}))
-    fill_factors(model, keys is not None)
+    model = get_peft_model(training.load_base(model_folder), LoraConfig(**{**options, **keys}))
+    fill_factors(model, not plain and not fresh, fresh)
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
@@ -134,7 +146,7 @@ def make_case(name, root):
     initial, final, drift = training.evaluate(run, sequences)
     expected = {"proves": CASES[name]["proves"], "steps": steps, "initial_loss": initial, "final_loss": final,
                 "final_drift": drift, "fp64_deviation": noise}
-    trained = sorted(k for k in run.result() if case["method"] != "full" and not k.endswith(".delta"))
+    trained = sorted(k for k in run.result() if case["method"] != "full" and not k.endswith((".delta", "magnitude")))
     if trained:
         expected["trained_tensors"] = trained
     if CASES[name].get("torch_bf16"):

@@ -189,22 +189,54 @@ static double compare_delta(const oracle_case *self, const char *tensor) {
     return distance;
 }
 
+/* As a file's tensor [out]; relative to what training changed of it. */
+static double compare_magnitude(const oracle_case *self, const char *tensor) {
+    char module[128], name[256];
+    int64_t count = 0, first_count = 0, found_count = 0;
+    safetensors_file saved;
+    snprintf(module, sizeof module, "%.*s", (int)(strlen(tensor) - strlen(".magnitude")), tensor);
+    snprintf(name, sizeof name, "%s.first_magnitude", module);
+    double *expected = oracle_tensor(&self->tensors, tensor, &count);
+    double *first = oracle_tensor(&self->tensors, name, &first_count);
+    expect_ok(safetensors_open(&saved, &memory,
+                               oracle_scratch_path(&self->run, "adapter/adapter_model.safetensors")));
+    snprintf(name, sizeof name, "base_model.model.%s.lora_magnitude_vector", module);
+    double *found = oracle_tensor(&saved, name, &found_count);
+    safetensors_close(&saved);
+    assert_true(first != NULL && found != NULL && first_count == count && found_count == count);
+    double change = oracle_distance(expected, first, count);
+    double distance = oracle_distance(found, expected, count) / change;
+    bool rounded = self->run.model->activation_dtype == BALORA_BF16;
+    if (!(change > 0 && distance <= (rounded ? ROUNDED_DELTA : RESULT)))
+        fail_msg("%s: the magnitude differs from the expected one by %.2e of what training changed", module,
+                 distance);
+    free(expected);
+    free(first);
+    free(found);
+    return distance;
+}
+
 static void saved_delta_agrees(void **state) {
     oracle_case *self = start(state);
-    int64_t compared = 0;
-    double worst = 0;
+    int64_t compared = 0, magnitudes = 0;
+    double worst = 0, worst_magnitude = 0;
     balora_adapter_information information = BALORA_ADAPTER_INFORMATION_INIT;
     expect_ok(balora_adapter_describe(self->run.adapter, &information));
     expect_ok(oracle_save(&self->run, "adapter"));
     for (int64_t i = 0; i < self->tensors.count; i++) {
         const char *name = self->tensors.entries[i].name;
-        if (strstr(name, ".delta") == NULL)
-            continue;
-        worst = fmax(worst, compare_delta(self, name));
-        compared++;
+        if (strstr(name, ".delta") != NULL) {
+            worst = fmax(worst, compare_delta(self, name));
+            compared++;
+        } else if (strstr(name, ".magnitude") != NULL) {
+            worst_magnitude = fmax(worst_magnitude, compare_magnitude(self, name));
+            magnitudes++;
+        }
     }
     assert_int_equal(compared, information.modules);
-    print_message("%s: delta within %.1e of its norm\n", self->name, worst);
+    assert_int_equal(magnitudes, information.use_dora ? information.modules : 0);
+    print_message("%s: delta within %.1e of its norm, magnitudes within %.1e of their change\n", self->name,
+                  worst, worst_magnitude);
 }
 
 /* Method full: relative to what training changed; a tensor that nothing changed must not move. */
@@ -254,7 +286,7 @@ static double *adapter_tensor(const safetensors_file *file, const char *name, in
 }
 
 static bool is_trained_tensor(const char *name) {
-    return strstr(name, ".delta") == NULL && strcmp(name, "logits") != 0;
+    return strstr(name, ".delta") == NULL && strstr(name, "magnitude") == NULL && strcmp(name, "logits") != 0;
 }
 
 static int64_t count_trained_tensors(const oracle_case *self) {

@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, get_scheduler
 
+from masks import Dropout
 from models import PROJECTIONS
 
 
@@ -72,7 +73,19 @@ class Adapted:
     def __init__(self, folder, case, dtype, adapter_folder):
         base = load_base(folder, dtype)
         self.pissa = adapter_folder is None
-        if self.pissa:
+        self.frozen = None
+        self.initial = {}
+        self.at, self.seed = None, 0
+        if self.pissa and case.get("use_dora"):
+            self.frozen = load_base(folder, dtype).requires_grad_(False)
+            self.model = get_peft_model(base, LoraConfig(
+                r=case["rank"], lora_alpha=case["alpha"], use_dora=True, init_lora_weights="gaussian",
+                target_modules=case["target_modules"].split(","), task_type="CAUSAL_LM"),
+                autocast_adapter_dtype=dtype != torch.float64)
+            if dtype == torch.float64:
+                self.model.double()
+            self.initialise_on_residual()
+        elif self.pissa:
             names = case["target_modules"]
             config = lambda: LoraConfig(r=case["rank"], lora_alpha=case["alpha"], lora_dropout=0.0,
                                         use_rslora=case["use_rslora"], init_lora_weights="gaussian",
@@ -86,13 +99,30 @@ class Adapted:
             self.model = PeftModel.from_pretrained(base, adapter_folder, is_trainable=True,
                                                    autocast_adapter_dtype=dtype != torch.float64)
         # Biases are trained in their places: disabling the adapter does not bring the old ones back.
-        self.frozen = None
         if any(True for _ in trained_tensors(self.model)):
             self.frozen = load_base(folder, dtype).requires_grad_(False)
         if dtype == torch.float64:
             self.model.double()
         for name, p in self.model.named_parameters():
             p.requires_grad_(".default." in name or (p.requires_grad and name.endswith(".bias")))
+        self.mask_dropout()
+        self.first_magnitudes = {name: m.clone() for name, m in self.magnitudes()}
+
+    def mask_dropout(self):
+        """PEFT's own layers in training mode, their random masks replaced by computed ones."""
+        for name, layer in self.layers():
+            dropout = layer.lora_dropout["default"]
+            if not isinstance(dropout, torch.nn.Dropout):
+                continue
+            _, _, number, *path = name.split(".")
+            site = int(number) * len(PROJECTIONS) + PROJECTIONS.index(path[-1])
+            layer.lora_dropout["default"] = Dropout(self, site, dropout.p)
+            layer.train()
+
+    def magnitudes(self):
+        for name, layer in self.layers():
+            if layer.lora_magnitude_vector:
+                yield name, layer.lora_magnitude_vector["default"].weight.detach()
 
     def layers(self):
         for name, module in self.model.named_modules():
@@ -110,12 +140,28 @@ class Adapted:
                 layer.lora_A[name].weight.data.copy_(a)
                 layer.lora_B[name].weight.data.copy_(sign * b)
 
+    def initialise_on_residual(self):
+        """The same for DoRA, whose norm is of one adapter's weight: PEFT's layers on W - s B0 A0, as its own "pissa" does,
+        and beside them the frozen model, which the base is no longer."""
+        for name, layer in self.layers():
+            scale, rank, weight = layer.scaling["default"], layer.r["default"], layer.base_layer.weight.detach()
+            u, s, vt = torch.linalg.svd(weight.double(), full_matrices=False)
+            root = (s[:rank] / scale).sqrt()
+            a, b = (root[:, None] * vt[:rank]).float(), (u[:, :rank] * root).float()
+            self.initial[name] = a.double(), b.double()
+            norms = weight.double().norm(dim=1)
+            layer.base_layer.weight.data.copy_(weight.double() - scale * b.double() @ a.double())
+            layer.lora_A["default"].weight.data.copy_(a)
+            layer.lora_B["default"].weight.data.copy_(b)
+            layer.lora_magnitude_vector["default"].weight.data.copy_(norms)
+
     def student(self, ids):
         return sequence_logits(self.model, ids)
 
     def teacher(self, ids):
         if self.frozen is not None:
-            return sequence_logits(self.frozen, ids)
+            with torch.no_grad():
+                return sequence_logits(self.frozen, ids)
         with torch.no_grad(), self.model.disable_adapter():
             return sequence_logits(self.model, ids)
 
@@ -123,11 +169,18 @@ class Adapted:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def result(self):
-        """s(BA - B0 A0) of every adapted module, from the factors in fp64, and what is trained as it is."""
+        """s(BA - B0 A0) of every adapted module, from the factors in fp64, and what is trained as it is; with DoRA the magnitudes,
+        before and after."""
         out = {name: p.detach().float().contiguous() for name, p in trained_tensors(self.model)}
         for name, layer in self.layers():
             delta = sum(layer.lora_B[k].weight.double() @ layer.lora_A[k].weight.double() for k in layer.lora_A)
+            if name in self.initial:
+                a, b = self.initial[name]
+                delta = delta - b @ a
             out[name + ".delta"] = (layer.scaling["default"] * delta).detach().float().contiguous()
+        for name, magnitude in self.magnitudes():
+            out[name + ".magnitude"] = magnitude.float().contiguous()
+            out[name + ".first_magnitude"] = self.first_magnitudes[name].float().contiguous()
         return out
 
 
@@ -168,10 +221,12 @@ def spectral_term(z, case):
     return -sigma[:case["svd_k"]].sum() / norm
 
 
-def micro_batch(run, case, sequences):
-    """Sums of the token terms with their counts, and the spectral term, of one micro-batch."""
+def micro_batch(run, case, sequences, step, first_slot):
+    """Sums of the token terms with their counts, and the spectral term, of one micro-batch. Its sequences are those of the
+    step from `first_slot` on."""
     task, supervised, student, teacher = 0.0, 0, [], []
-    for ids, labels in sequences:
+    for slot, (ids, labels) in enumerate(sequences, first_slot):
+        run.at = step, slot
         # The model's arithmetic is what is tested: its logits are widened so that the terms add no rounding.
         zf, zp = run.student(ids).double(), run.teacher(ids).double()
         task = task + F.cross_entropy(zf[:-1], labels[1:], ignore_index=-100, reduction="sum")
@@ -182,6 +237,7 @@ def micro_batch(run, case, sequences):
             valid = labels != -100
         student.append(zf[valid])
         teacher.append(zp[valid])
+    run.at = None
     zf, zp, t = torch.cat(student), torch.cat(teacher), case["temperature"]
     kl = F.kl_div(F.log_softmax(zf / t, -1), F.log_softmax(zp / t, -1), reduction="sum", log_target=True)
     k = case["top_k"]
@@ -250,12 +306,12 @@ def train(run, case, sequences):
     schedule = learning_rate_schedule(optimizer, case, total)
     steps, at = [], 0
     for t in range(total):
-        parts, tokens = [], 0
+        parts, tokens, start = [], 0, at
         for _ in range(case["gradient_accumulation"]):
             chosen = [sequences[(at + i) % len(sequences)] for i in range(case["batch_size"])]
             at += case["batch_size"]
             tokens += sum(len(ids) for ids, _ in chosen)
-            parts.append(micro_batch(run, case, chosen))
+            parts.append(micro_batch(run, case, chosen, t, at - case["batch_size"] - start))
         terms = reduce(parts, case)
         factor = focus(case, t, total)
         weights = {"consistency": consistency_weight(case, t, total, parts),

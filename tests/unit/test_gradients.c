@@ -4,6 +4,9 @@
  * For each parameter tensor w with gradient g the derivative along g / |g|, and along random unit directions u, must be
  * g . u within 1e-3 |g|. The step is chosen so that the loss moves by about 4e-3, far above the rounding of F32 logits
  * (1e-6) and small enough for a fourth-order stencil.
+ *
+ * The norms of DoRA are constants of the gradient, and so they are here: every step of a difference puts those of the
+ * undisturbed parameters back. The mask of dropout is that of one training step.
  */
 #include "scratch.h"
 
@@ -25,6 +28,9 @@ typedef struct fixture {
     balora_trainer *trainer;
     float *host; /* all parameters, as they were */
     int64_t count;
+    int32_t use_dora;
+    double dropout;
+    float **norms; /* of every module's adapted weight; NULL without magnitudes */
 } fixture;
 
 static const char *folder_of(const char *name) {
@@ -54,13 +60,45 @@ static void transfer(const fixture *self, matrix_view view, float *host, bool do
     expect_ok(ops->synchronize(queue));
 }
 
-/* Away from the start, where the student equals the teacher and some gradients vanish. */
+/* Away from the start, where the student equals the teacher and some gradients vanish: B of plain factors is 0 there. */
 static void disturb(fixture *self) {
     matrix_view all = adapter_parameters(self->adapter);
     transfer(self, all, self->host, true);
-    for (int64_t i = 0; i < self->count; i++)
-        self->host[i] *= (float)(1 + 0.1 * random_normal(7, 0, (uint64_t)i));
+    for (int64_t i = 0; i < self->count; i++) {
+        float noise = (float)(0.1 * random_normal(7, 0, (uint64_t)i));
+        self->host[i] = self->host[i] == 0 ? noise : self->host[i] * (1 + noise);
+    }
     transfer(self, all, self->host, false);
+}
+
+static matrix_view part_of(const fixture *self, const adapter_module *module, bool norms) {
+    const low_rank_group *group =
+        &self->adapter->groups[module->layer * GROUP_COUNT + module->projection->group];
+    return view_columns(norms ? group->norms : group->scale, module->projection->first,
+                        module->projection->out);
+}
+
+static void keep_norms(fixture *self) {
+    expect_ok(adapter_refresh(self->adapter, self->adapter->queue));
+    self->norms = calloc((size_t)self->adapter->module_count, sizeof *self->norms);
+    assert_non_null(self->norms);
+    for (int64_t i = 0; i < self->adapter->module_count; i++) {
+        matrix_view norms = part_of(self, &self->adapter->modules[i], true);
+        self->norms[i] = calloc((size_t)norms.cols, sizeof **self->norms);
+        assert_non_null(self->norms[i]);
+        transfer(self, norms, self->norms[i], true);
+    }
+}
+
+static void restore_norms(const fixture *self) {
+    for (int64_t i = 0; self->norms != NULL && i < self->adapter->module_count; i++) {
+        const adapter_module *module = &self->adapter->modules[i];
+        matrix_view norms = part_of(self, module, true);
+        transfer(self, norms, self->norms[i], false);
+        expect_ok(self->model->device.ops->divide(self->adapter->queue, module->magnitude, norms,
+                                                  part_of(self, module, false)));
+        expect_ok(self->model->device.ops->synchronize(self->adapter->queue));
+    }
 }
 
 static void open_fixture(fixture *self, const setting *s) {
@@ -71,6 +109,8 @@ static void open_fixture(fixture *self, const setting *s) {
     adapter.method = s->method;
     adapter.rank = 3;
     adapter.alpha = 6;
+    adapter.use_dora = self->use_dora;
+    adapter.lora_dropout = self->dropout;
     regularizers.lambda_consistency = regularizers.lambda_diversity = regularizers.lambda_svd = s->lambda;
     regularizers.top_k = s->top_k;
     regularizers.svd_norm = s->svd_norm;
@@ -99,9 +139,14 @@ static void open_fixture(fixture *self, const setting *s) {
     self->host = malloc((size_t)self->count * sizeof *self->host);
     assert_non_null(self->host);
     disturb(self);
+    if (self->use_dora)
+        keep_norms(self);
 }
 
 static void close_fixture(fixture *self) {
+    for (int64_t i = 0; self->norms != NULL && i < self->adapter->module_count; i++)
+        free(self->norms[i]);
+    free(self->norms);
     free(self->host);
     balora_trainer_free(self->trainer);
     balora_regularizers_free(self->regularizers);
@@ -115,6 +160,8 @@ static void close_fixture(fixture *self) {
 static double loss_now(fixture *self) {
     balora_step_metrics metrics = BALORA_STEP_METRICS_INIT;
     expect_ok(adapter_refresh(self->adapter, self->adapter->queue));
+    restore_norms(self);
+    self->trainer->step = 1; /* one mask of dropout; a trained head is read anew from the second step on */
     expect_ok(balora_trainer_step(self->trainer, &metrics));
     return metrics.loss;
 }
@@ -185,15 +232,21 @@ static void check_tensor(fixture *self, const char *name, matrix_view view, matr
     free(u);
 }
 
-static void check_factors(const setting *s) {
-    fixture self = {0};
+static void check_low_rank(const setting *s, int32_t use_dora, double dropout) {
+    fixture self = {.use_dora = use_dora, .dropout = dropout};
     open_fixture(&self, s);
     for (int64_t i = 0; i < self.adapter->module_count; i++) {
         const adapter_module *module = &self.adapter->modules[i];
         check_tensor(&self, module->name, module->a, module->gradient_a);
         check_tensor(&self, module->name, module->b, module->gradient_b);
+        if (use_dora)
+            check_tensor(&self, module->name, module->magnitude, module->gradient_magnitude);
     }
     close_fixture(&self);
+}
+
+static void check_factors(const setting *s) {
+    check_low_rank(s, 0, 0);
 }
 
 static void check_weights(const setting *s) {
@@ -221,6 +274,27 @@ static void test_factors_with_nuclear_norm_and_whole_vocabulary(void **state) {
 static void test_factors_with_task_only_and_accumulation(void **state) {
     (void)state;
     check_factors(&(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2});
+}
+
+static void test_magnitudes_with_all_terms(void **state) {
+    (void)state;
+    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1}, 1, 0);
+}
+
+static void test_magnitudes_of_plain_factors(void **state) {
+    (void)state;
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2}, 1, 0);
+}
+
+/* Over the whole vocabulary: without a top-K set that changes, the loss is smooth. */
+static void test_dropout(void **state) {
+    (void)state;
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1}, 0, 0.3);
+}
+
+static void test_dropout_with_magnitudes(void **state) {
+    (void)state;
+    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2}, 1, 0.3);
 }
 
 static void test_every_weight_with_task_only(void **state) {
@@ -279,6 +353,10 @@ int main(void) {
         cmocka_unit_test(test_factors_with_all_terms),
         cmocka_unit_test(test_factors_with_nuclear_norm_and_whole_vocabulary),
         cmocka_unit_test(test_factors_with_task_only_and_accumulation),
+        cmocka_unit_test(test_magnitudes_with_all_terms),
+        cmocka_unit_test(test_magnitudes_of_plain_factors),
+        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_dropout_with_magnitudes),
         cmocka_unit_test(test_every_weight_with_task_only),
         cmocka_unit_test(test_every_weight_with_all_terms),
         cmocka_unit_test(test_tied_embeddings),
