@@ -13,9 +13,12 @@ OPTIONS_ADAPTER, OPTION_TEXT = 30, 50
 
 class AdapterOptions(Structure):
     """balora_adapter_options: fields in the order of balora/adapter.h."""
-    _fields_ = [("struct_size", c_uint64), ("method", c_int32), ("use_rslora", c_int32), ("rank", c_int64),
-                ("alpha", c_double), ("target_modules", c_char_p), ("seed", c_uint64), ("full_svd", c_int32),
-                ("reserved", c_int32)]
+    _fields_ = ([("struct_size", c_uint64), ("method", c_int32), ("use_rslora", c_int32), ("rank", c_int64),
+                 ("alpha", c_double), ("target_modules", c_char_p), ("seed", c_uint64), ("full_svd", c_int32),
+                 ("use_dora", c_int32)]
+                + [(name, c_char_p) for name in ("exclude_modules", "layers_to_transform", "rank_pattern",
+                                                 "alpha_pattern", "modules_to_save", "pissa_modules")]
+                + [("bias", c_int32), ("init", c_int32), ("lora_dropout", c_double)])
 
 
 class StepMetrics(Structure):

@@ -173,9 +173,9 @@ static void wrong_adapters_are_refused(void **state) {
     options.rank = 4096; /* the fixture's sides are far smaller */
     expect_failure(balora_adapter_create(&self.adapter, self.model, &options), BALORA_ERROR_ARGUMENT, "rank");
     options = (balora_adapter_options)BALORA_ADAPTER_OPTIONS_INIT;
-    options.method = 30;
+    options.method = 35;
     expect_failure(balora_adapter_create(&self.adapter, self.model, &options), BALORA_ERROR_ARGUMENT,
-                   "ba-lora|pissa|lora|full");
+                   "ba-lora|pissa|lora|dora|full");
     assert_null(self.adapter);
     expect_failure(balora_adapter_open(&self.adapter, self.model, "no/adapter"), BALORA_ERROR_NOT_FOUND,
                    "no/adapter");
