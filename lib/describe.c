@@ -1,6 +1,5 @@
 #include "describe.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "backend/registry.h"
 #include "balora/version.h"
 #include "base/status.h"
+#include "format/json.h"
 
 /* Text from paths and drivers, which may be no UTF-8: those bytes become question marks. */
 static json_t *any_text(const char *text) {
@@ -136,7 +136,7 @@ static balora_status publish(char **out, balora_context *context, const json_t *
     if (text == NULL)
         return status_fail(BALORA_ERROR_MEMORY, "no memory for the description of the context");
     balora_status status = memory_string(&context->memory, out, text);
-    free(text);
+    json_free_text(text);
     return status;
 }
 

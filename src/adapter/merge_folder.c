@@ -134,8 +134,8 @@ static balora_status move_file(const merge_folder *self, int from, int to, const
 }
 
 static balora_status move_files(const merge_folder *self) {
-    int from = open(self->staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int to = open(self->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int from = file_descriptor(self->staging, O_RDONLY | O_DIRECTORY);
+    int to = file_descriptor(self->path, O_RDONLY | O_DIRECTORY);
     balora_status status = from < 0 || to < 0 ? io_failure("open", self->path) : BALORA_OK;
     for (int64_t i = 0; i < self->base->shard_count && status == BALORA_OK; i++)
         status = move_file(self, from, to, self->base->shard_names[i]);

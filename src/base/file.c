@@ -19,11 +19,32 @@ static balora_status io_failure(const char *verb, const char *path) {
     return status_fail_native(status, BALORA_ORIGIN_LIBC, code, "%s: cannot %s", path, verb);
 }
 
+int file_descriptor(const char *path, int flags) {
+    int descriptor;
+    do
+        descriptor = open(path, flags | O_CLOEXEC, 0666);
+    while (descriptor < 0 && errno == EINTR);
+    return descriptor;
+}
+
+static int sync_descriptor(int descriptor) {
+    int result;
+    do
+        result = fsync(descriptor);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+/* Behind EINTR the descriptor is closed all the same (Linux), and what was synced is on the disk. */
+static int close_descriptor(int descriptor) {
+    return close(descriptor) == 0 || errno == EINTR ? 0 : -1;
+}
+
 balora_status file_open(file_reader *out, allocator *memory, const char *path) {
     memset(out, 0, sizeof *out);
     out->descriptor = -1;
     /* Not blocking: a named pipe in a file's place must be refused, not waited for. */
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int descriptor = file_descriptor(path, O_RDONLY | O_NONBLOCK);
     if (descriptor < 0)
         return io_failure("open", path);
     struct stat information;
@@ -129,10 +150,10 @@ balora_status file_create(file_writer *out, allocator *memory, const char *path)
     size_t length = strlen(path) + 32;
     STATUS_GOTO(memory_string(memory, &out->path, path));
     STATUS_GOTO(memory_new(memory, &out->temporary_path, length, 1, "a temporary file's name"));
-    STATUS_GOTO(memory_new(memory, &out->buffer, BLOCK_BYTES, 1, "a write buffer"));
     snprintf(out->temporary_path, length, "%s.tmp-%ld", path, (long)getpid());
+    STATUS_GOTO(memory_new(memory, &out->buffer, BLOCK_BYTES, 1, "a write buffer"));
     folder_clean_beside(memory, path);
-    out->descriptor = open(out->temporary_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    out->descriptor = file_descriptor(out->temporary_path, O_WRONLY | O_CREAT | O_TRUNC);
     if (out->descriptor < 0)
         STATUS_GOTO(io_failure("create", out->temporary_path));
     return BALORA_OK;
@@ -181,9 +202,9 @@ balora_status file_parent(allocator *memory, char **out, const char *path) {
 }
 
 balora_status file_sync_folder(const char *path) {
-    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int descriptor = file_descriptor(path, O_RDONLY | O_DIRECTORY);
     balora_status status = BALORA_OK;
-    if (descriptor < 0 || fsync(descriptor) != 0)
+    if (descriptor < 0 || sync_descriptor(descriptor) != 0)
         status = io_failure("sync", path);
     if (descriptor >= 0)
         close(descriptor);
@@ -195,11 +216,11 @@ balora_status file_publish(file_writer *writer) {
     char *folder = NULL; /* known before the rename: behind it only the disk may fail */
     STATUS_GOTO(file_parent(writer->memory, &folder, writer->path));
     STATUS_GOTO(flush(writer));
-    if (fsync(writer->descriptor) != 0)
+    if (sync_descriptor(writer->descriptor) != 0)
         STATUS_GOTO(io_failure("sync", writer->temporary_path));
     int descriptor = writer->descriptor;
     writer->descriptor = -1;
-    if (close(descriptor) != 0)
+    if (close_descriptor(descriptor) != 0)
         STATUS_GOTO(io_failure("close", writer->temporary_path));
     if (rename(writer->temporary_path, writer->path) != 0)
         STATUS_GOTO(io_failure("rename the new file to", writer->path));

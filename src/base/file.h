@@ -52,6 +52,9 @@ balora_status file_write_all(allocator *memory, const char *path, const void *da
 /* folder + "/" + name. */
 balora_status file_join(allocator *memory, char **out, const char *folder, const char *name);
 
+/* open(2) until no signal interrupts it; a new file is for everybody that the umask lets. -1 with errno. */
+int file_descriptor(const char *path, int flags);
+
 /* The folder that holds `path`; "." for a plain name. */
 balora_status file_parent(allocator *memory, char **out, const char *path);
 

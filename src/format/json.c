@@ -58,7 +58,7 @@ static balora_status check_depth(const char *text, size_t bytes, const char *ori
 balora_status json_parse(json_t **out, const char *text, size_t bytes, const char *origin) {
     *out = NULL;
     STATUS_TRY(check_depth(text, bytes, origin));
-    json_error_t error;
+    json_error_t error = {0};
     *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     /* tokenizer_config.json usually has the integer 1e30: no 64-bit integer, so all of that file are read as
      * reals. */
@@ -66,9 +66,10 @@ balora_status json_parse(json_t **out, const char *text, size_t bytes, const cha
         *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     if (*out != NULL)
         return BALORA_OK;
-    balora_status status =
-        json_error_code(&error) == json_error_out_of_memory ? BALORA_ERROR_MEMORY : BALORA_ERROR_FORMAT;
-    return status_fail_native(status, BALORA_ORIGIN_JSON, error.position,
+    /* jansson is silent where an allocation was refused. */
+    if (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)
+        return status_fail(BALORA_ERROR_MEMORY, "%s: out of memory for its JSON value", origin);
+    return status_fail_native(BALORA_ERROR_FORMAT, BALORA_ORIGIN_JSON, error.position,
                               "%s: line %d, column %d: not valid JSON: %s", origin, error.line, error.column,
                               error.text);
 }
@@ -186,16 +187,25 @@ balora_status json_member_string(const json_t *object, const char *key, const ch
     return BALORA_OK;
 }
 
+void json_free_text(char *text) {
+    json_malloc_t allocate;
+    json_free_t release;
+    json_get_alloc_funcs(&allocate, &release);
+    release(text);
+}
+
 /* As few digits as give the same value again: 1e-05 rather than 1.0000000000000001e-05. NULL: out of memory.
  */
 static char *dump_value(const json_t *value, size_t flags) {
     char *text = json_dumps(value, flags | JSON_REAL_PRECISION(15));
     json_t *again = text != NULL ? json_loads(text, 0, NULL) : NULL;
-    bool exact = again != NULL && json_equal(again, value);
+    bool exact = again != NULL && json_equal(again, value), refused = again == NULL;
     json_decref(again);
     if (exact)
         return text;
-    free(text);
+    json_free_text(text);
+    if (refused)
+        return NULL;
     return json_dumps(value, flags | JSON_REAL_PRECISION(17));
 }
 
@@ -217,6 +227,6 @@ balora_status json_write_file(allocator *memory, const char *path, const json_t 
     size_t length = strlen(text);
     text[length] = '\n'; /* in the place of the NUL: the bytes are written by count */
     balora_status status = file_write_all(memory, path, text, length + 1);
-    free(text);
+    json_free_text(text);
     return status;
 }

@@ -37,6 +37,9 @@ balora_status json_member_string(const json_t *object, const char *key, const ch
 /* A checksum of a value, whatever the layout and order of keys of the text that it came from. */
 balora_status json_checksum(uint32_t *out, const json_t *value);
 
+/* Give a text of json_dumps back, by the allocator that jansson has (a host may have set its own). */
+void json_free_text(char *text);
+
 /* Write a value to a file, atomically: indent 2, sorted keys when asked, a line end at the end. */
 balora_status json_write_file(allocator *memory, const char *path, const json_t *value, bool sort_keys);
 

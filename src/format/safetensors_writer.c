@@ -42,11 +42,16 @@ static balora_status plan_order(safetensors_writer *writer, const char *path,
     return BALORA_OK;
 }
 
+/* NULL: out of memory. */
 static json_t *shape_value(const safetensors_tensor *tensor) {
     json_t *shape = json_array();
+    int failed = 0;
     for (int32_t i = 0; i < tensor->rank; i++)
-        json_array_append_new(shape, json_integer(tensor->shape[i]));
-    return shape;
+        failed |= json_array_append_new(shape, json_integer(tensor->shape[i]));
+    if (!failed)
+        return shape;
+    json_decref(shape);
+    return NULL;
 }
 
 /* NULL: out of memory. */
@@ -88,7 +93,7 @@ static balora_status write_header(safetensors_writer *writer, const json_t *head
         status = file_write(&writer->file, text, length);
     if (status == BALORA_OK)
         status = file_write(&writer->file, "       ", padded - length);
-    free(text);
+    json_free_text(text);
     return status;
 }
 

@@ -1,10 +1,9 @@
 /* The valid folder, and a sum over it. */
 #include "hostile.h"
 
-#include <dirent.h>
-#include <sys/stat.h>
-
 #include "format/safetensors.h"
+#include "tree.h"
+#include <dirent.h>
 
 enum { HIDDEN = 4, INNER = 6, VOCABULARY = 100 };
 
@@ -114,22 +113,23 @@ static void make_folder(scratch *self) {
     scratch_text(self, "out/keep.txt", "what was there before");
 }
 
+static const char *base_of(const scratch *self) {
+    static char path[48];
+    snprintf(path, sizeof path, "%s.base", self->folder);
+    return path;
+}
+
 void valid_folder(scratch *self) {
-    char command[160], base[48];
-    snprintf(base, sizeof base, "%s.base", self->folder);
-    if (!file_exists(base)) {
+    if (!file_exists(base_of(self))) {
         make_folder(self);
-        snprintf(command, sizeof command, "cp -r %s %s", self->folder, base);
-        assert_int_equal(system(command), 0);
+        tree_copy(self->folder, base_of(self));
     }
-    snprintf(command, sizeof command, "rm -rf %s/* && cp -r %s/. %s", self->folder, base, self->folder);
-    assert_int_equal(system(command), 0);
+    tree_remove(self->folder);
+    tree_copy(base_of(self), self->folder);
 }
 
 void remove_base(const scratch *self) {
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s.base", self->folder);
-    assert_int_equal(system(command), 0);
+    tree_remove(base_of(self));
 }
 
 void put_file(scratch *self, const char *name, const void *data, size_t bytes) {
@@ -137,49 +137,6 @@ void put_file(scratch *self, const char *name, const void *data, size_t bytes) {
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, bytes, file), bytes);
     assert_int_equal(fclose(file), 0);
-}
-
-static uint64_t sum_bytes(uint64_t sum, const void *data, size_t count) { /* FNV-1a */
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < count; i++)
-        sum = (sum ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return sum;
-}
-
-static uint64_t sum_file(const char *path, uint64_t sum) {
-    unsigned char block[4096];
-    FILE *file = fopen(path, "rb");
-    for (size_t got; file != NULL && (got = fread(block, 1, sizeof block, file)) > 0;)
-        sum = sum_bytes(sum, block, got);
-    if (file != NULL)
-        fclose(file);
-    return sum;
-}
-
-uint64_t folder_sum(const char *folder) {
-    struct dirent **entries;
-    uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    int count = scandir(folder, &entries, NULL, alphasort);
-    assert_true(count >= 0);
-    for (int i = 0; i < count; i++) {
-        const char *name = entries[i]->d_name;
-        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
-            char path[512];
-            struct stat facts;
-            snprintf(path, sizeof path, "%s/%s", folder, name);
-            assert_int_equal(lstat(path, &facts), 0);
-            sum = sum_bytes(sum, name, strlen(name) + 1);
-            sum = sum_bytes(sum, &facts.st_mode, sizeof facts.st_mode);
-            sum = sum_bytes(sum, &facts.st_size, sizeof facts.st_size);
-            if (S_ISDIR(facts.st_mode))
-                sum ^= folder_sum(path) * 31;
-            else if (S_ISREG(facts.st_mode) && facts.st_size < 1 << 20)
-                sum = sum_file(path, sum);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    return sum;
 }
 
 int open_descriptors(void) {

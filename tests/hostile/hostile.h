@@ -90,9 +90,6 @@ bool change_folder(scratch *self, const bad_input *row);
 /* Call, on an output argument that is not NULL before; it must be NULL behind a failure. */
 balora_status make_call(scratch *self, balora_context *context, const bad_input *row);
 
-/* A sum over names, kinds and contents of everything in a folder. */
-uint64_t folder_sum(const char *folder);
-
 /* Open file descriptors of this process. */
 int open_descriptors(void);
 

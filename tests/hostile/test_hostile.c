@@ -3,6 +3,7 @@
  * key, nothing leaked, no file descriptor left open, nothing on disk changed.
  */
 #include "hostile.h"
+#include "tree.h"
 
 #define SMALLEST_COUNT 150
 
@@ -47,7 +48,7 @@ static int try_row(scratch *self, balora_context *context, const bad_input *row,
     valid_folder(self);
     if (!change_folder(self, row))
         return 0;
-    uint64_t before = folder_sum(self->folder), held = held_bytes(context);
+    uint64_t before = tree_sum(self->folder), held = held_bytes(context);
     int descriptors = open_descriptors();
     balora_status status = make_call(self, context, row);
     const char *problem = judge(row, status);
@@ -55,7 +56,7 @@ static int try_row(scratch *self, balora_context *context, const bad_input *row,
         problem = "memory is kept";
     if (problem == NULL && open_descriptors() != descriptors)
         problem = "a file is left open";
-    if (problem == NULL && folder_sum(self->folder) != before)
+    if (problem == NULL && tree_sum(self->folder) != before)
         problem = "files have changed";
     if (problem != NULL) {
         *failed += 1;
