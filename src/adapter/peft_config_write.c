@@ -153,6 +153,19 @@ static json_t *make_document(const written_form *form, const char *base_model) {
     return NULL;
 }
 
+/* A name that jansson takes unchecked only is not UTF-8; anything else was refused memory. */
+static balora_status explain_failure(const char *folder, const char *base_model) {
+    json_t *unchecked = json_string_nocheck(base_model), *checked = json_string(base_model);
+    bool not_utf8 = unchecked != NULL && checked == NULL;
+    json_decref(unchecked);
+    json_decref(checked);
+    if (not_utf8)
+        return status_fail(BALORA_ERROR_ARGUMENT, "%s/%s: the base model's name is not UTF-8", folder,
+                           PEFT_CONFIG_FILE);
+    return status_fail(BALORA_ERROR_MEMORY, "%s/%s: out of memory for the configuration", folder,
+                       PEFT_CONFIG_FILE);
+}
+
 balora_status peft_config_write(const balora_adapter *adapter, bool trained_only, const char *folder,
                                 const char *base_model) {
     allocator *memory = &adapter->model->context->memory;
@@ -160,11 +173,7 @@ balora_status peft_config_write(const balora_adapter *adapter, bool trained_only
     char *path = NULL;
     balora_status status;
     if (document == NULL)
-        STATUS_GOTO(status_fail(
-            BALORA_ERROR_ARGUMENT,
-            "%s/%s: the configuration cannot be made: out of memory, or the base model's name is not "
-            "UTF-8",
-            folder, PEFT_CONFIG_FILE));
+        STATUS_GOTO(explain_failure(folder, base_model));
     STATUS_GOTO(file_join(memory, &path, folder, PEFT_CONFIG_FILE));
     status = json_write_file(memory, path, document, true);
 fail:

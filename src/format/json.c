@@ -215,7 +215,7 @@ balora_status json_checksum(uint32_t *out, const json_t *value) {
         return status_fail_native(BALORA_ERROR_MEMORY, BALORA_ORIGIN_JSON, 0,
                                   "a JSON value cannot be summed up: out of memory");
     *out = checksum_add(0, text, strlen(text));
-    free(text);
+    json_free_text(text);
     return BALORA_OK;
 }
 
