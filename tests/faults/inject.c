@@ -70,6 +70,11 @@ int __real_renameat(int from_folder, const char *from, int to_folder, const char
 int __wrap_mkdir(const char *path, mode_t mode);
 int __real_mkdir(const char *path, mode_t mode);
 
+int __wrap_renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags);
+int __real_renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags);
+DIR *__wrap_opendir(const char *path);
+DIR *__real_opendir(const char *path);
+
 int __wrap_open64(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
@@ -115,6 +120,15 @@ int __wrap_rename(const char *from, const char *to) {
 
 int __wrap_renameat(int from_folder, const char *from, int to_folder, const char *to) {
     return fails("renameat", ENOSPC, false) ? -1 : __real_renameat(from_folder, from, to_folder, to);
+}
+
+int __wrap_renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+    return fails("renameat2", ENOSPC, false) ? -1 : __real_renameat2(from_folder, from, to_folder, to, flags);
+}
+
+/* Always works where everything fails: what was begun could not be taken away again. */
+DIR *__wrap_opendir(const char *path) {
+    return !repeated && fails("opendir", EMFILE, false) ? NULL : __real_opendir(path);
 }
 
 int __wrap_mkdir(const char *path, mode_t mode) {

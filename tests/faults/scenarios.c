@@ -104,6 +104,21 @@ static balora_status merge_anew(stage *self) {
     return balora_adapter_merge(self->adapter, scratch_path(self->files, "out/merged"));
 }
 
+static balora_status save_checkpoint(stage *self) {
+    return balora_trainer_save_checkpoint(self->trainer, scratch_path(self->files, "out/checkpoints"), 2);
+}
+
+/* From the checkpoint of step 2, so that the trainer is at step 2 behind it. */
+static balora_status resume(stage *self) {
+    return balora_trainer_resume(self->trainer, scratch_path(self->files, "out/checkpoints"), NULL);
+}
+
+/* The checkpoint of the same step is there already, and is written anew. */
+static balora_status resume_and_save(stage *self) {
+    balora_status status = resume(self);
+    return status == BALORA_OK ? save_checkpoint(self) : status;
+}
+
 const scenario scenarios[] = {
     {"open a model", 0, open_model, false},
     {"open a sharded model", 0, open_shards, false},
@@ -120,6 +135,10 @@ const scenario scenarios[] = {
     {"save an adapter into a new folder", NEEDS_ADAPTER, save_anew, true},
     {"merge into a folder", NEEDS_ADAPTER, merge, true},
     {"merge into a new folder", NEEDS_ADAPTER, merge_anew, true},
+    {"save the first checkpoint", NEEDS_TRAINER, save_checkpoint, true},
+    {"save a checkpoint beside others", NEEDS_CHECKPOINTS, save_checkpoint, true},
+    {"resume", NEEDS_CHECKPOINTS, resume, true},
+    {"resume and save the step again", NEEDS_CHECKPOINTS, resume_and_save, true},
 };
 
 const size_t scenario_count = sizeof scenarios / sizeof *scenarios;
@@ -133,12 +152,18 @@ void stage_open(stage *out, scratch *files, unsigned needs) {
     expect_ok(balora_context_create(&out->context, &options));
     if (needs != 0)
         expect_ok(balora_model_open(&out->model, out->context, scratch_path(files, "model"), NULL));
-    if ((needs & (NEEDS_ADAPTER | NEEDS_TRAINER)) != 0)
+    if ((needs & (NEEDS_ADAPTER | NEEDS_TRAINER | NEEDS_CHECKPOINTS)) != 0)
         expect_ok(balora_adapter_open(&out->adapter, out->model, scratch_path(files, "adapter")));
-    if ((needs & (NEEDS_DATA | NEEDS_TRAINER)) != 0)
+    if ((needs & (NEEDS_DATA | NEEDS_TRAINER | NEEDS_CHECKPOINTS)) != 0)
         expect_ok(balora_data_open(&out->data, out->model, scratch_path(files, "tokens.safetensors"), NULL));
-    if ((needs & NEEDS_TRAINER) != 0)
-        expect_ok(make_trainer(out, &out->trainer));
+    if ((needs & (NEEDS_TRAINER | NEEDS_CHECKPOINTS)) == 0)
+        return;
+    expect_ok(make_trainer(out, &out->trainer));
+    expect_ok(balora_trainer_step(out->trainer, NULL));
+    for (int i = 0; i < 2 && (needs & NEEDS_CHECKPOINTS) != 0; i++) {
+        expect_ok(save_checkpoint(out));
+        expect_ok(balora_trainer_step(out->trainer, NULL));
+    }
 }
 
 void stage_close(stage *self) {

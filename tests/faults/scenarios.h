@@ -14,7 +14,7 @@ typedef struct stage {
     balora_trainer *trainer;
 } stage;
 
-enum { NEEDS_MODEL = 1, NEEDS_ADAPTER = 2, NEEDS_DATA = 4, NEEDS_TRAINER = 8 };
+enum { NEEDS_MODEL = 1, NEEDS_ADAPTER = 2, NEEDS_DATA = 4, NEEDS_TRAINER = 8, NEEDS_CHECKPOINTS = 16 };
 
 typedef struct scenario {
     const char *name;
@@ -25,6 +25,8 @@ typedef struct scenario {
 
 extern const scenario scenarios[];
 extern const size_t scenario_count;
+
+/* Checkpoints of steps 1 and 2 lie in out/checkpoints where they are needed, and the trainer is at step 3. */
 
 /* Handles of one thread whose memory comes from inject.h. */
 void stage_open(stage *out, scratch *files, unsigned needs);

@@ -87,6 +87,9 @@ static bool fail_once(stage *self, const scenario *what, fault_kind kind, int64_
     if (problem == NULL && what->writes &&
         !tree_is_old_or_new(place(self, "/out"), place(self, ".before"), place(self, ".after")))
         problem = "the output folder is damaged";
+    if (problem == NULL && what->writes && status != BALORA_OK &&
+        !tree_holds(place(self, "/out"), place(self, ".before")))
+        problem = "the output folder has lost something";
     if (problem == NULL && what->writes && status == BALORA_OK &&
         tree_sum(place(self, "/out")) != tree_sum(place(self, ".after")))
         problem = "the result differs";

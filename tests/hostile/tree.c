@@ -119,6 +119,11 @@ static bool same_files(const char *left, const char *right) {
     return same;
 }
 
+static bool same_trees(const char *left, const char *right) {
+    struct stat facts;
+    return stat(right, &facts) == 0 && tree_sum(left) == tree_sum(right);
+}
+
 typedef struct comparison {
     const char *before, *after;
     bool good;
@@ -132,7 +137,9 @@ static void compare_one(const char *name, const char *path, const struct stat *f
     if (!self->good)
         return;
     if (S_ISDIR(facts->st_mode)) {
-        self->good = tree_is_old_or_new(path, before, after);
+        bool whole = strncmp(name, "step-", 5) == 0; /* a checkpoint's */
+        self->good = whole ? same_trees(path, before) || same_trees(path, after)
+                           : tree_is_old_or_new(path, before, after);
         return;
     }
     self->good = same_files(path, before) || same_files(path, after);
@@ -143,5 +150,24 @@ static void compare_one(const char *name, const char *path, const struct stat *f
 bool tree_is_old_or_new(const char *found, const char *before, const char *after) {
     comparison self = {before, after, true};
     visit(found, compare_one, &self);
+    return self.good;
+}
+
+static void find_one(const char *name, const char *path, const struct stat *facts, void *user) {
+    comparison *self = user;
+    char found[512];
+    struct stat there;
+    snprintf(found, sizeof found, "%s/%s", self->after, name);
+    if (self->good && lstat(found, &there) != 0) {
+        print_message("    %s is gone\n", found);
+        self->good = false;
+    }
+    if (self->good && S_ISDIR(facts->st_mode))
+        self->good = tree_holds(found, path);
+}
+
+bool tree_holds(const char *found, const char *before) {
+    comparison self = {before, found, true};
+    visit(before, find_one, &self);
     return self.good;
 }
