@@ -1,10 +1,9 @@
 #include "fuzz.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/context.h"
@@ -58,13 +57,15 @@ char *fuzz_text(fuzz_part part) {
 
 static char folder[64];
 
+static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *place) {
+    (void)facts;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
 static void remove_folder(void) {
-    DIR *open = opendir(folder);
-    for (const struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;)
-        unlinkat(dirfd(open), entry->d_name, 0);
-    if (open != NULL)
-        closedir(open);
-    rmdir(folder);
+    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *fuzz_folder(void) {

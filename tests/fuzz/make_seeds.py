@@ -194,6 +194,7 @@ def model():
 # Where a target's keys and values are read.
 SOURCES = {
     "adapter": ["adapter/*.c", "format/safetensors*.c", "format/tensor_files.c"],
+    "checkpoint": ["train/checkpoint*.c", "train/identity.c", "format/safetensors*.c"],
     "config": ["model/config*.c"],
     "gguf": ["format/gguf*.c", "adapter/*gguf*.c"],
     "index": ["format/tensor_files.c", "format/safetensors*.c"],
@@ -251,7 +252,19 @@ def gguf():
     yield "whole", bytes([1]) + whole + bytes(-len(whole) % 32)
 
 
-TARGETS = [adapter, config, gguf, index, jsonl, model, safetensors, tokenizer, tokens]
+def checkpoint():
+    """A byte for the file, then patches: offset, how many bytes go, what comes."""
+    def patch(at, gone, text):
+        return struct.pack("<HB", at, gone) + text
+    for number, name in enumerate(["trainer", "manifest", "adapter", "optimizer"]):
+        yield name, bytes([number])
+        yield name + "-key", bytes([number]) + patch(6, 1, b"x") + CUT + patch(40, 2, b"7")
+    yield "trainer-text", b"\0" + patch(0, 200, b'{"step": 1, "version": 1}')
+    yield "manifest-text", b"\1" + patch(0, 200, b'{"format": "libbalora checkpoint", "version": 2, "step": 1, "files": {}}')
+    yield "adapter-header", b"\2" + patch(1, 0, b'"more":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},')
+
+
+TARGETS = [adapter, checkpoint, config, gguf, index, jsonl, model, safetensors, tokenizer, tokens]
 
 
 def main():
