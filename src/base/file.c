@@ -152,7 +152,7 @@ balora_status file_create(file_writer *out, allocator *memory, const char *path)
     STATUS_GOTO(memory_new(memory, &out->temporary_path, length, 1, "a temporary file's name"));
     snprintf(out->temporary_path, length, "%s.tmp-%ld", path, (long)getpid());
     STATUS_GOTO(memory_new(memory, &out->buffer, BLOCK_BYTES, 1, "a write buffer"));
-    folder_clean_beside(memory, path);
+    folder_clean_beside(path);
     out->descriptor = file_descriptor(out->temporary_path, O_WRONLY | O_CREAT | O_TRUNC);
     if (out->descriptor < 0)
         STATUS_GOTO(io_failure("create", out->temporary_path));

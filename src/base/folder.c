@@ -61,32 +61,31 @@ balora_status folder_create(const char *path) {
     return mkdir(path, 0777) == 0 ? BALORA_OK : folder_failure("make the folder", path);
 }
 
-static balora_status remove_file(allocator *memory, const char *folder, const char *name) {
-    char *path;
-    STATUS_TRY(file_join(memory, &path, folder, name));
-    balora_status status = unlink(path) == 0 || errno == ENOENT ? BALORA_OK : folder_failure("remove", path);
-    memory_free(memory, path);
+/* Without memory: it must work where that has run out. */
+static balora_status remove_files(const char *path) {
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return folder_failure("read the folder", path);
+    balora_status status = BALORA_OK;
+    for (const struct dirent *entry; status == BALORA_OK && (entry = readdir(folder)) != NULL;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(dirfd(folder), entry->d_name, 0) != 0 && errno != ENOENT)
+            status = folder_failure("remove the files of", path);
+    closedir(folder);
     return status;
 }
 
-balora_status folder_remove(allocator *memory, const char *path) {
+balora_status folder_remove(const char *path) {
     if (!file_exists(path))
         return BALORA_OK;
-    folder_names held;
-    STATUS_TRY(folder_read(&held, memory, path));
-    balora_status status = BALORA_OK;
-    for (int64_t i = 0; i < held.count && status == BALORA_OK; i++)
-        status = remove_file(memory, path, held.names[i]);
-    folder_names_free(&held);
-    if (status == BALORA_OK && rmdir(path) != 0)
-        status = folder_failure("remove the folder", path);
-    return status;
+    STATUS_TRY(remove_files(path));
+    return rmdir(path) == 0 ? BALORA_OK : folder_failure("remove the folder", path);
 }
 
-void folder_discard(allocator *memory, const char *path) {
+void folder_discard(const char *path) {
     status_detail before;
     status_keep(&before);
-    folder_remove(memory, path);
+    folder_remove(path);
     status_put_back(&before);
 }
 
@@ -102,60 +101,60 @@ bool folder_is_stale(const char *suffix) {
     return process == (long)getpid() || (kill((pid_t)process, 0) != 0 && errno == ESRCH);
 }
 
-static balora_status clean_beside(allocator *memory, const char *path, folder_names *held) {
-    char *parent;
+/* Without memory, as it is before every write: where the folder's path is longer than any file system has, it is left. */
+void folder_clean_beside(const char *path) {
+    char parent[4096] = ".";
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-    STATUS_TRY(file_parent(memory, &parent, path));
-    balora_status status = folder_read(held, memory, parent);
-    for (int64_t i = 0; i < held->count && status == BALORA_OK; i++)
-        if (strncmp(held->names[i], name, strlen(name)) == 0 &&
-            folder_is_stale(held->names[i] + strlen(name)))
-            status = remove_file(memory, parent, held->names[i]);
-    memory_free(memory, parent);
-    return status;
+    size_t length = slash != NULL ? (size_t)(slash - path) + (slash == path) : 0;
+    if (length >= sizeof parent)
+        return;
+    if (slash != NULL)
+        snprintf(parent, sizeof parent, "%.*s", (int)length, path);
+    DIR *folder = opendir(parent);
+    if (folder == NULL)
+        return;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (strncmp(entry->d_name, name, strlen(name)) == 0 && folder_is_stale(entry->d_name + strlen(name)))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
 }
 
-void folder_clean_beside(allocator *memory, const char *path) {
-    status_detail before;
-    folder_names held = {0};
-    status_keep(&before);
-    clean_beside(memory, path, &held);
-    folder_names_free(&held);
-    status_put_back(&before);
+balora_status folder_rename(const char *from, const char *to) {
+    return rename(from, to) == 0 ? BALORA_OK : folder_failure("rename the folder", from);
 }
 
-static balora_status sync_parent(allocator *memory, const char *path) {
-    char *parent;
-    STATUS_TRY(file_parent(memory, &parent, path));
-    balora_status status = file_sync_folder(parent);
-    memory_free(memory, parent);
-    return status;
-}
-
-balora_status folder_rename(allocator *memory, const char *from, const char *to) {
-    if (rename(from, to) != 0)
-        return folder_failure("rename the folder", from);
-    return sync_parent(memory, to);
-}
-
-/* Both names at once where the file system can; else a moment passes without either. */
-static balora_status change_places(allocator *memory, const char *temporary, const char *path) {
-    if (!file_exists(path))
-        return rename(temporary, path) == 0 ? BALORA_OK : folder_failure("rename the folder", temporary);
-    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
-        return BALORA_OK;
-    if (errno != EINVAL && errno != ENOSYS)
-        return folder_failure("rename the folder", temporary);
-    STATUS_TRY(folder_remove(memory, path));
+/* Both names at once where the file system can (*exchanged, when something was there); else a moment passes without
+ * either. */
+static balora_status change_places(const char *temporary, const char *path, bool *exchanged) {
+    *exchanged = false;
+    if (file_exists(path)) {
+        *exchanged = renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) == 0;
+        if (*exchanged)
+            return BALORA_OK;
+        if (errno != EINVAL && errno != ENOSYS)
+            return folder_failure("rename the folder", temporary);
+        STATUS_TRY(folder_remove(path));
+    }
     return rename(temporary, path) == 0 ? BALORA_OK : folder_failure("rename the folder", temporary);
 }
 
 balora_status folder_publish(allocator *memory, const char *temporary, const char *path) {
-    STATUS_TRY(file_sync_folder(temporary));
-    STATUS_TRY(change_places(memory, temporary, path));
-    balora_status status = sync_parent(memory, path);
-    if (status != BALORA_OK)
-        folder_discard(memory, path);  /* a failed sync discards the attempt */
-    folder_discard(memory, temporary); /* what was at `path` before */
+    char *parent; /* known before the rename: behind it only the disk may fail */
+    bool exchanged;
+    STATUS_TRY(file_parent(memory, &parent, path));
+    balora_status status = file_sync_folder(temporary);
+    if (status == BALORA_OK)
+        status = change_places(temporary, path, &exchanged);
+    if (status == BALORA_OK) {
+        status = file_sync_folder(parent);
+        /* A failed sync discards the attempt. What was at `path` comes back; where it cannot, both stay. */
+        bool stuck = status != BALORA_OK && exchanged &&
+                     renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) != 0;
+        if (status != BALORA_OK && !exchanged)
+            folder_discard(path);
+        if (!stuck)
+            folder_discard(temporary);
+    }
+    memory_free(memory, parent);
     return status;
 }

@@ -206,7 +206,7 @@ balora_status tensor_files_expect(const tensor_files *self, const char *name, in
     safetensors_shape_text(expected, rank, shape);
     if (!tensor_files_find(self, name, out))
         return status_fail(BALORA_ERROR_NOT_FOUND, "%s: tensor \"%s\" is missing; expected it with shape %s",
-                           self->folder, name, expected);
+                           self->has_index ? self->folder : self->shards[0].file.path, name, expected);
     const safetensors_entry *entry = out->entry;
     bool same = entry->rank == rank;
     for (int32_t i = 0; same && i < rank; i++)

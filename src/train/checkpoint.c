@@ -84,8 +84,8 @@ static balora_status remove_one(allocator *memory, const char *folder, int64_t s
     balora_status status;
     STATUS_TRY(checkpoint_path(memory, &path, folder, step));
     STATUS_GOTO(temporary_path(memory, &moved, path));
-    STATUS_GOTO(folder_rename(memory, path, moved));
-    status = folder_remove(memory, moved);
+    STATUS_GOTO(folder_rename(path, moved));
+    status = folder_remove(moved);
 fail:
     memory_free(memory, path);
     memory_free(memory, moved);
@@ -113,15 +113,13 @@ static balora_status prune(balora_trainer *trainer, const checkpoint_request *re
     return status;
 }
 
+/* Read back before it takes the place of one that may be good. */
 static balora_status publish(balora_trainer *trainer, const char *temporary, const char *path) {
     allocator *memory = &trainer->adapter->model->context->memory;
-    STATUS_TRY(folder_publish(memory, temporary, path));
-    balora_status status = manifest_verify(memory, path, trainer->step);
-    if (status != BALORA_OK) {
-        folder_discard(memory, path);
+    balora_status status = manifest_verify(memory, temporary, trainer->step);
+    if (status != BALORA_OK)
         return status_prefix(status, "the new checkpoint does not read back as it was written");
-    }
-    return BALORA_OK;
+    return folder_publish(memory, temporary, path);
 }
 
 balora_status checkpoint_save(balora_trainer *trainer, const checkpoint_request *request) {
@@ -138,7 +136,7 @@ balora_status checkpoint_save(balora_trainer *trainer, const checkpoint_request 
     STATUS_TRY(file_make_folder(request->folder));
     STATUS_GOTO(checkpoint_path(memory, &path, request->folder, trainer->step));
     STATUS_GOTO(temporary_path(memory, &temporary, path));
-    STATUS_GOTO(folder_remove(memory, temporary));
+    STATUS_GOTO(folder_remove(temporary));
     STATUS_GOTO(folder_create(temporary));
     STATUS_GOTO(write_files(trainer, request, temporary));
     STATUS_GOTO(publish(trainer, temporary, path));
@@ -146,7 +144,7 @@ balora_status checkpoint_save(balora_trainer *trainer, const checkpoint_request 
     status = prune(trainer, request);
 fail:
     if (status != BALORA_OK && temporary != NULL)
-        folder_discard(memory, temporary);
+        folder_discard(temporary);
     memory_free(memory, path);
     memory_free(memory, temporary);
     return status;

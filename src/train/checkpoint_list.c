@@ -34,7 +34,7 @@ static int64_t parse_step(const char *name, const char **end) {
 static balora_status remove_stale(allocator *memory, const char *folder, const char *name) {
     char *path;
     STATUS_TRY(file_join(memory, &path, folder, name));
-    folder_discard(memory, path); /* it is in nobody's way but takes room */
+    folder_discard(path); /* it is in nobody's way but takes room */
     memory_free(memory, path);
     return BALORA_OK;
 }

@@ -20,7 +20,8 @@ typedef struct scenario {
     const char *name;
     unsigned needs;
     balora_status (*run)(stage *self);
-    bool writes; /* into out/, whose files are old or new behind a failure, and never half */
+    bool writes;   /* into out/, whose files are old or new behind a failure, and never half */
+    bool forgives; /* may end well with a warning: an old checkpoint stays, or a damaged one is skipped */
 } scenario;
 
 extern const scenario scenarios[];

@@ -47,18 +47,22 @@ static uint64_t held_bytes(const balora_context *context) {
     return statistics.current_bytes;
 }
 
-/* A close whose file was only read, or whose folder was synced, may fail unheard. */
-static const char *judge(fault_kind kind, balora_status status, injected seen) {
+/* A close whose file was only read, or whose folder was synced, may fail unheard; so may tidying up, and an old checkpoint that
+ * cannot be removed is told to the log. */
+static const char *judge(const scenario *what, fault_kind kind, balora_status status, injected seen) {
     if (kind == FAULT_SHORT || kind == FAULT_SIGNAL)
         return status == BALORA_OK ? NULL : "the call fails";
     /* A text that jansson cannot keep is a syntax error to it. */
     if (kind == FAULT_JSON && status == BALORA_ERROR_FORMAT &&
         strstr(balora_error_message(), "not valid JSON") != NULL)
         return NULL;
+    if (what->forgives && (status == BALORA_OK || status == BALORA_ERROR_FORMAT))
+        return NULL;
     if (kind == FAULT_MEMORY || kind == FAULT_JSON)
         return status == BALORA_ERROR_MEMORY ? NULL : "expected the status MEMORY";
     if (status == BALORA_OK)
-        return strcmp(seen.call, "close") == 0 ? NULL : "the call succeeds";
+        return strcmp(seen.call, "close") == 0 || strcmp(seen.call, "opendir") == 0 ? NULL
+                                                                                    : "the call succeeds";
     if (status != BALORA_ERROR_IO)
         return "expected the status IO";
     if (balora_error_origin() != BALORA_ORIGIN_LIBC || !(seen.numbers >> balora_error_native_code() & 1))
@@ -78,10 +82,12 @@ static bool fail_once(stage *self, const scenario *what, fault_kind kind, int64_
     balora_status status = what->run(self);
     inject_nothing();
     injected seen = inject_report();
-    const char *problem =
-        seen.hits == 0 ? (status == BALORA_OK ? NULL : "it fails undisturbed") : judge(kind, status, seen);
-    if (problem == NULL && (held_bytes(self->context) != held || inject_json_blocks() != blocks))
-        problem = "memory is kept";
+    const char *problem = seen.hits == 0 ? (status == BALORA_OK ? NULL : "it fails undisturbed")
+                                         : judge(what, kind, status, seen);
+    if (problem == NULL && self->trainer == NULL && held_bytes(self->context) != held)
+        problem = "memory is kept"; /* a trainer may keep what it says of a resume */
+    if (problem == NULL && inject_json_blocks() != blocks)
+        problem = "JSON values are kept";
     if (problem == NULL && open_descriptors() != descriptors)
         problem = "a file is left open";
     if (problem == NULL && what->writes &&
@@ -90,7 +96,7 @@ static bool fail_once(stage *self, const scenario *what, fault_kind kind, int64_
     if (problem == NULL && what->writes && status != BALORA_OK &&
         !tree_holds(place(self, "/out"), place(self, ".before")))
         problem = "the output folder has lost something";
-    if (problem == NULL && what->writes && status == BALORA_OK &&
+    if (problem == NULL && what->writes && !what->forgives && status == BALORA_OK &&
         tree_sum(place(self, "/out")) != tree_sum(place(self, ".after")))
         problem = "the result differs";
     if (problem != NULL)
@@ -103,15 +109,18 @@ static bool fail_once(stage *self, const scenario *what, fault_kind kind, int64_
 
 static void expect_retry(stage *self, const scenario *what) {
     expect_ok(what->run(self));
-    if (what->writes && tree_sum(place(self, "/out")) != tree_sum(place(self, ".after")))
+    if (what->writes && !what->forgives && tree_sum(place(self, "/out")) != tree_sum(place(self, ".after")))
         fail_msg("%s: another result behind a failure", what->name);
 }
 
 static void fail_everywhere(stage *self, const scenario *what, fault_kind kind, bool from_then_on,
                             totals *sum) {
     int64_t at = 0;
+    uint64_t held = held_bytes(self->context);
     while (fail_once(self, what, kind, at, from_then_on, sum)) {
         expect_retry(self, what);
+        if (held_bytes(self->context) != held)
+            fail_msg("%s, %s, call %lld: memory is kept", what->name, kind_names[kind], (long long)at);
         assert_true(++at < MOST_CALLS);
     }
     sum->points += at;
@@ -130,7 +139,7 @@ static void run_kind(void **state, fault_kind kind) {
         expect_ok(scenarios[i].run(&self)); /* also: what a first call keeps for later is there */
         keep_output(&self, ".after");
         fail_everywhere(&self, &scenarios[i], kind, false, &sum);
-        if (kind != FAULT_SIGNAL)
+        if (kind != FAULT_SIGNAL && kind != FAULT_JSON)
             fail_everywhere(&self, &scenarios[i], kind, true, &sum);
         stage_close(&self);
     }
@@ -171,6 +180,9 @@ int main(int argc, char **argv) {
         SCRATCH_TEST(refused_memory_is_reported),
         SCRATCH_TEST(memory_refused_to_jansson_is_reported),
     };
+    /* Thousands of files are synced, which costs nothing in memory. */
+    if (access("/dev/shm", W_OK) == 0 && chdir("/dev/shm") != 0)
+        return 1;
     inject_into_json();
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

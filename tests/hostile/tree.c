@@ -137,9 +137,14 @@ static void compare_one(const char *name, const char *path, const struct stat *f
     if (!self->good)
         return;
     if (S_ISDIR(facts->st_mode)) {
+        char *moved = strstr(before + strlen(self->before), ".tmp-");
+        if (moved != NULL)
+            *moved = '\0';                           /* an old one on its way out */
         bool whole = strncmp(name, "step-", 5) == 0; /* a checkpoint's */
         self->good = whole ? same_trees(path, before) || same_trees(path, after)
                            : tree_is_old_or_new(path, before, after);
+        if (whole && !self->good)
+            print_message("    %s is neither the old folder nor the new one\n", path);
         return;
     }
     self->good = same_files(path, before) || same_files(path, after);
