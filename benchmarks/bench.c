@@ -74,6 +74,60 @@ void release(bench *self, matrix_view view) {
     self->device.ops->buffer_free(self->device.device, view.buffer);
 }
 
+/* Random bytes: every code stands for a number. */
+static matrix_view codes(bench *self, int64_t count) {
+    matrix_view out = filled(self, BALORA_F32, 1, (count + 3) / 4, 1);
+    out.dtype = BALORA_U8;
+    out.cols = out.ld = count;
+    return out;
+}
+
+/* Ascending numbers from `first` to 1. */
+static matrix_view ascending(bench *self, double first) {
+    matrix_view out = filled(self, BALORA_F32, 1, 256, 1);
+    float values[256];
+    for (int i = 0; i < 256; i++)
+        values[i] = (float)(first + (1 - first) * i / 255);
+    expect(self->device.ops->upload(self->queue, out.buffer, 0, values, view_bytes(out)));
+    return out;
+}
+
+optimizer_update optimizer_case(bench *self, int32_t kind, int64_t count) {
+    int64_t blocks = (count + OPTIMIZER_BLOCK - 1) / OPTIMIZER_BLOCK;
+    optimizer_update update = {.kind = kind,
+                               .group_count = 1,
+                               .groups = {{1e-4, 0.01}},
+                               .parameter = filled(self, BALORA_F32, 1, count, 1),
+                               .gradient = filled(self, BALORA_F32, 1, count, 1),
+                               .scale = filled(self, BALORA_F32, 1, 1, 1),
+                               .beta1 = 0.9,
+                               .beta2 = 0.99,
+                               .epsilon = 1e-8,
+                               .step = 10};
+    if (kind == OPTIMIZER_ADAMW_8BIT) {
+        update.first_moment = codes(self, count);
+        update.second_moment = codes(self, count);
+        update.first_scales = filled(self, BALORA_F32, 1, blocks, 1);
+        update.second_scales = filled(self, BALORA_F32, 1, blocks, 0);
+        update.first_map = ascending(self, -1);
+        update.second_map = ascending(self, 0);
+        return update;
+    }
+    update.first_moment = filled(self, BALORA_F32, 1, count, 0);
+    if (kind == OPTIMIZER_ADAMW)
+        update.second_moment = filled(self, BALORA_F32, 1, count, 0);
+    return update;
+}
+
+void optimizer_case_free(bench *self, optimizer_update *update) {
+    matrix_view held[] = {update->parameter,     update->gradient,      update->scale,
+                          update->first_moment,  update->second_moment, update->first_scales,
+                          update->second_scales, update->first_map,     update->second_map};
+    for (size_t i = 0; i < sizeof held / sizeof held[0]; i++)
+        if (!view_is_none(held[i]))
+            release(self, held[i]);
+}
+
 /* --- the device's clock --- */
 
 void bench_begin(bench *self) {

@@ -33,6 +33,10 @@ matrix_view filled(bench *self, int32_t dtype, int64_t rows, int64_t cols, doubl
 matrix_view indices(bench *self, const int32_t *values, int64_t count);
 void release(bench *self, matrix_view view);
 
+/* A step of `count` numbers in one group, OPTIMIZER_...; its views are released by optimizer_case_free. */
+optimizer_update optimizer_case(bench *self, int32_t kind, int64_t count);
+void optimizer_case_free(bench *self, optimizer_update *update);
+
 /*
  * Median seconds of ten evaluations of `expression`, a status, after three, by the device's events. `before`, another
  * one, is enqueued ahead of each and not counted: work that hides how long the host takes to enqueue, and that puts

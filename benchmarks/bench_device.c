@@ -250,17 +250,22 @@ static int64_t trained_parameters(const device_table *table) {
 }
 
 static void time_optimizer(device_bench *self) {
+    /* bytes read and written a number */
+    static const struct {
+        const char *name;
+        double bytes;
+    } kinds[] = {{"adamw", 28}, {"lion", 20}, {"adamw, 8-bit moments", 16}};
     int64_t count = trained_parameters(self->table);
-    matrix_view parameter = singles(self, 1, count), gradient = singles(self, 1, count);
-    matrix_view first = filled(&self->base, BALORA_F32, 1, count, 0);
-    matrix_view second = filled(&self->base, BALORA_F32, 1, count, 0);
-    matrix_view scale = singles(self, 1, 1), sum = filled(&self->base, BALORA_F64, 1, 1, 0);
-    adamw_update update = {parameter, gradient, first, second, scale, 1e-4, 0.9, 0.999, 1e-8, 0.01, 10};
+    matrix_view gradient = singles(self, 1, count), sum = filled(&self->base, BALORA_F64, 1, 1, 0);
     TIME_CALL(self, "sum_squares", COUNTS_BYTES, 4 * (double)count,
               ops_of(self)->sum_squares(self->base.queue, gradient, 0, sum));
-    TIME_CALL(self, "adamw", COUNTS_BYTES, 28 * (double)count,
-              ops_of(self)->adamw(self->base.queue, &update));
-    RELEASE_ALL(self, parameter, gradient, first, second, scale, sum);
+    RELEASE_ALL(self, gradient, sum);
+    for (int i = 0; i < 3; i++) {
+        optimizer_update update = optimizer_case(&self->base, OPTIMIZER_ADAMW + i, count);
+        TIME_CALL(self, kinds[i].name, COUNTS_BYTES, kinds[i].bytes * (double)count,
+                  ops_of(self)->optimizer_step(self->base.queue, &update));
+        optimizer_case_free(&self->base, &update);
+    }
 }
 
 /* --- the SVD term and PiSSA --- */

@@ -198,7 +198,6 @@ static void bench_rows(bench *self) {
     matrix_view half = filled(self, BALORA_BF16, rows, cols, 2);
     matrix_view weight = filled(self, BALORA_F32, 1, cols, 1), scale = filled(self, BALORA_F32, 1, 1, 1);
     matrix_view sum = filled(self, BALORA_F64, 1, 1, 0);
-    adamw_update update = {y, x, first, second, scale, 1e-4, 0.9, 0.999, 1e-8, 0.01, 10};
     double t;
 #define ROW_SLOT(name, expression)                                                                           \
     MEASURE(t, self, 1, expression);                                                                         \
@@ -214,7 +213,12 @@ static void bench_rows(bench *self) {
     ROW_SLOT("gated_activation, silu", ops->gated_activation(self->queue, ACTIVATION_SILU, x, z, y));
     ROW_SLOT("gated_activation_backward, silu",
              ops->gated_activation_backward(self->queue, ACTIVATION_SILU, x, z, u, y, first));
-    ROW_SLOT("adamw", ops->adamw(self->queue, &update));
+    static const char *const optimizers[] = {"adamw", "lion", "adamw, 8-bit moments"};
+    for (int32_t kind = OPTIMIZER_ADAMW; kind <= OPTIMIZER_ADAMW_8BIT; kind++) {
+        optimizer_update update = optimizer_case(self, kind, count);
+        ROW_SLOT(optimizers[kind - OPTIMIZER_ADAMW], ops->optimizer_step(self->queue, &update));
+        optimizer_case_free(self, &update);
+    }
     matrix_view held[] = {x, y, z, u, first, second, half, weight, scale, sum};
     for (size_t i = 0; i < sizeof held / sizeof held[0]; i++)
         release(self, held[i]);

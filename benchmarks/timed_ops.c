@@ -127,7 +127,7 @@ TIMED(attention, PART_ATTENTION, (backend_queue * queue, const attention_forward
 TIMED(attention_backward, PART_ATTENTION, (backend_queue * queue, const attention_backward *args),
       (queue, args))
 TIMED(loss_head, PART_LOSS_HEAD, (backend_queue * queue, const loss_head_rows *args), (queue, args))
-TIMED(adamw, PART_OPTIMIZER, (backend_queue * queue, const adamw_update *args), (queue, args))
+TIMED(optimizer_step, PART_OPTIMIZER, (backend_queue * queue, const optimizer_update *args), (queue, args))
 
 const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t rank_limit) {
     inner = ops;
@@ -160,7 +160,7 @@ const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t
     outer.attention = timed_attention;
     outer.attention_backward = timed_attention_backward;
     outer.loss_head = timed_loss_head;
-    outer.adamw = timed_adamw;
+    outer.optimizer_step = timed_optimizer_step;
     return &outer;
 }
 
