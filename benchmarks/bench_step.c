@@ -2,14 +2,14 @@
  * Time of a training step, split by part, beside the GEMM ceiling of the same run.
  *
  *     bench_step MODEL DATA.safetensors [OPTION...]
- *     bench_step --shape 8b|1b|tiny [--layers N] [--length 2048] [--supervised 1.0] [OPTION...]
+ *     bench_step --shape 8b|1b|gemma2-2b|tiny [--layers N] [--length 2048] [--supervised 1.0] [OPTION...]
  *
  *     --device cpu|cuda|cuda:N   --method ba-lora|pissa|lora   --rank 16   --batch 4   --accumulation 1
  *     --steps 10   --warmup 3   --threads 0   --bfloat16   --tf32   --graph   --parts   --ceiling SIZE
  *
  * Sequences are taken in file order, without shuffling. One JSON line on stdout. --parts times every slot of the
  * dispatch table, waiting for the device after each, and prints a table on stderr: it costs about 1 % on the CPU and
- * more on a GPU. --bfloat16 keeps the weights in 16 bits. --shape makes random weights and rows (shaped_model.h).
+ * more on a GPU; --process-seconds does it in the processor time of all threads, for a busy machine. --bfloat16 keeps the weights in 16 bits. --shape makes random weights and rows (shaped_model.h).
  */
 #include <math.h>
 #include <stdio.h>
@@ -82,6 +82,10 @@ static int take_word(settings *s, const char *flag, const char *value) {
 static int take_switch(settings *s, const char *flag) {
     if (strcmp(flag, "--parts") == 0)
         return s->parts = 1;
+    if (strcmp(flag, "--process-seconds") == 0) {
+        timed_use_process_seconds();
+        return s->parts = 1;
+    }
     if (strcmp(flag, "--tf32") == 0)
         return s->tf32 = 1;
     if (strcmp(flag, "--graph") == 0)
@@ -333,7 +337,7 @@ int main(int count, char **words) {
                 " [--layers N] [--length N] [--supervised SHARE]\n"
                 "  [--device NAME] [--method ba-lora|pissa|lora] [--rank N] [--batch N] [--accumulation N]\n"
                 "  [--steps N] [--warmup N] [--threads N] [--bfloat16] [--tf32] [--graph] [--parts] "
-                "[--ceiling SIZE]\n");
+                "[--process-seconds] [--ceiling SIZE]\n");
         return 2;
     }
     static figures found;

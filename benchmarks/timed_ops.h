@@ -37,4 +37,7 @@ const backend_ops *timed_ops(const backend_ops *ops, int64_t vocabulary, int64_t
 const part_time *timed_parts(void);
 void timed_reset(void);
 
+/* Parts in the processor time of all threads from now on, not in that of the wall: on a machine that others keep busy. */
+void timed_use_process_seconds(void);
+
 #endif

@@ -67,12 +67,20 @@ static void factors_of_a_bfloat16_model(void **state) {
     check("bf16");
 }
 
+static void factors_of_other_families(void **state) {
+    (void)state;
+    check("qwen3");
+    check("gemma2");
+    check("gemma3");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(principal_factors_with_rank_stabilised_scale),
         cmocka_unit_test(principal_factors_on_every_projection),
         cmocka_unit_test(plain_factors),
         cmocka_unit_test(factors_of_a_bfloat16_model),
+        cmocka_unit_test(factors_of_other_families),
     };
     return cmocka_run_group_tests_name("peft_loads", tests, NULL, NULL);
 }
