@@ -99,6 +99,31 @@ static void packed_is_one_by_one_with_rotary_tables_by_length(void **state) {
           &(oracle_changes){.keys = {"lambda_svd", "packing"}, .values = {"0", "false"}});
 }
 
+/* A mask is a function of the sequence's place in the step and the position in it, not of how they are computed. */
+static void masks_of_dropout_survive_the_cut(void **state) {
+    (void)state;
+    static const char *const names[] = {"dropout", "dora-dropout"};
+    for (int i = 0; i < 2; i++) {
+        check(names[i],
+              &(oracle_changes){.keys = {"lambda_svd", "batch_size", "gradient_accumulation"},
+                                .values = {"0", "4", "1"}},
+              &(oracle_changes){.keys = {"lambda_svd", "batch_size", "gradient_accumulation"},
+                                .values = {"0", "1", "4"}});
+        check(names[i], &(oracle_changes){.keys = {"lambda_svd", "packing"}, .values = {"0", "true"}},
+              &(oracle_changes){.keys = {"lambda_svd", "packing"}, .values = {"0", "false"}});
+        check(names[i], &(oracle_changes){.threads = 1}, &(oracle_changes){.threads = 2});
+    }
+}
+
+static void magnitudes_survive_the_cut(void **state) {
+    (void)state;
+    check("dora-ba",
+          &(oracle_changes){.keys = {"lambda_svd", "batch_size", "gradient_accumulation"},
+                            .values = {"0", "4", "1"}},
+          &(oracle_changes){.keys = {"lambda_svd", "packing", "gradient_accumulation"},
+                            .values = {"0", "false", "2"}});
+}
+
 static void chunks_of_logits_do_not_matter(void **state) {
     (void)state;
     check("llama", &(oracle_changes){.keys = {"logit_chunk"}, .values = {"1000"}},
@@ -183,6 +208,8 @@ int main(void) {
         cmocka_unit_test(packed_is_one_by_one),
         cmocka_unit_test(packed_is_one_by_one_under_a_window),
         cmocka_unit_test(packed_is_one_by_one_with_rotary_tables_by_length),
+        cmocka_unit_test(masks_of_dropout_survive_the_cut),
+        cmocka_unit_test(magnitudes_survive_the_cut),
         cmocka_unit_test(chunks_of_logits_do_not_matter),
         cmocka_unit_test(kept_logits_are_recomputed_ones),
         cmocka_unit_test(packed_is_one_by_one_with_local_layers),

@@ -74,6 +74,26 @@ static void factors_of_other_families(void **state) {
     check("gemma3");
 }
 
+static void magnitudes(void **state) {
+    (void)state;
+    check("dora");
+}
+
+static void magnitudes_on_their_way(void **state) {
+    (void)state;
+    check("dora-ba");
+}
+
+static void magnitudes_beside_principal_factors(void **state) {
+    (void)state;
+    check("dora-pissa");
+}
+
+static void magnitudes_trained_with_dropout(void **state) {
+    (void)state;
+    check("dora-dropout");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(principal_factors_with_rank_stabilised_scale),
@@ -81,6 +101,10 @@ int main(void) {
         cmocka_unit_test(plain_factors),
         cmocka_unit_test(factors_of_a_bfloat16_model),
         cmocka_unit_test(factors_of_other_families),
+        cmocka_unit_test(magnitudes),
+        cmocka_unit_test(magnitudes_on_their_way),
+        cmocka_unit_test(magnitudes_beside_principal_factors),
+        cmocka_unit_test(magnitudes_trained_with_dropout),
     };
     return cmocka_run_group_tests_name("peft_loads", tests, NULL, NULL);
 }
