@@ -25,13 +25,13 @@ static const char *option_path(const oracle_run *run, const char *key) {
     return oracle_path(run, json_string_value(json_object_get(run->options, key)));
 }
 
-static void check(const char *name) {
+static void check_changed(const char *name, const oracle_changes *changes) {
     const char *python = getenv("BALORA_ORACLE_PYTHON"), *fixtures = getenv("BALORA_FIXTURES");
     char command[8192];
     oracle_run run;
     if (python == NULL || python[0] == '\0')
         skip();
-    oracle_start(&run, fixtures, name, NULL);
+    oracle_start(&run, fixtures, name, changes);
     if (run.status != BALORA_OK)
         fail_msg("%s", run.failure);
     assert_int_equal(oracle_save(&run, "adapter"), BALORA_OK);
@@ -45,6 +45,10 @@ static void check(const char *name) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
         skip();
     assert_int_equal(status, 0);
+}
+
+static void check(const char *name) {
+    check_changed(name, NULL);
 }
 
 static void principal_factors_with_rank_stabilised_scale(void **state) {
@@ -94,6 +98,80 @@ static void magnitudes_trained_with_dropout(void **state) {
     check("dora-dropout");
 }
 
+/* --- adapters of PEFT, trained on and written again --- */
+
+static void ranks_and_scales_by_patterns(void **state) {
+    (void)state;
+    check("peft-patterns");
+}
+
+static void chosen_layers(void **state) {
+    (void)state;
+    check("peft-layers");
+}
+
+static void every_bias(void **state) {
+    (void)state;
+    check("peft-all-linear");
+}
+
+static void biases_of_adapted_layers(void **state) {
+    (void)state;
+    check("peft-bias");
+}
+
+static void whole_modules(void **state) {
+    (void)state;
+    check("peft-saved");
+}
+
+static void a_head_that_was_tied(void **state) {
+    (void)state;
+    check("peft-untied");
+}
+
+static void a_head_that_stays_tied(void **state) {
+    (void)state;
+    check("peft-tied");
+}
+
+/* --- the same made here --- */
+
+static void mixed_starts(void **state) {
+    (void)state;
+    check_changed("llama",
+                  &(oracle_changes){.keys = {"pissa_modules", "rank_pattern", "alpha_pattern", "use_rslora"},
+                                    .values = {"q_proj,layers.1.mlp.down_proj",
+                                               "v_proj=2,layers.0.*up_proj=3", "k_proj=5", "true"}});
+}
+
+static void gaussian_factors_of_chosen_modules(void **state) {
+    (void)state;
+    check_changed("llama", &(oracle_changes){
+                               .keys = {"target_modules", "exclude_modules", "layers_to_transform", "init"},
+                               .values = {"re:.*\\.(q|v|up)_proj", "v_proj", "1", "gaussian"}});
+}
+
+static void new_whole_modules(void **state) {
+    (void)state;
+    check_changed("llama",
+                  &(oracle_changes){.keys = {"target_modules", "modules_to_save"},
+                                    .values = {"q_proj,o_proj", "embed_tokens,lm_head,norm,up_proj"}});
+}
+
+static void a_new_embedding_beside_a_tied_head(void **state) {
+    (void)state;
+    check_changed("llama-tied", &(oracle_changes){.keys = {"modules_to_save"}, .values = {"embed_tokens"}});
+}
+
+static void new_biases(void **state) {
+    (void)state;
+    check_changed("llama-biases", &(oracle_changes){.keys = {"target_modules", "bias"},
+                                                    .values = {"q_proj,v_proj,down_proj", "lora_only"}});
+    check_changed("llama-biases",
+                  &(oracle_changes){.keys = {"target_modules", "bias"}, .values = {"q_proj", "all"}});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(principal_factors_with_rank_stabilised_scale),
@@ -105,6 +183,18 @@ int main(void) {
         cmocka_unit_test(magnitudes_on_their_way),
         cmocka_unit_test(magnitudes_beside_principal_factors),
         cmocka_unit_test(magnitudes_trained_with_dropout),
+        cmocka_unit_test(ranks_and_scales_by_patterns),
+        cmocka_unit_test(chosen_layers),
+        cmocka_unit_test(every_bias),
+        cmocka_unit_test(biases_of_adapted_layers),
+        cmocka_unit_test(whole_modules),
+        cmocka_unit_test(a_head_that_was_tied),
+        cmocka_unit_test(a_head_that_stays_tied),
+        cmocka_unit_test(mixed_starts),
+        cmocka_unit_test(gaussian_factors_of_chosen_modules),
+        cmocka_unit_test(new_whole_modules),
+        cmocka_unit_test(a_new_embedding_beside_a_tied_head),
+        cmocka_unit_test(new_biases),
     };
     return cmocka_run_group_tests_name("peft_loads", tests, NULL, NULL);
 }

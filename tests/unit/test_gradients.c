@@ -48,6 +48,8 @@ typedef struct setting {
     int64_t top_k;
     int32_t svd_norm;
     int64_t accumulation;
+    const char *targets, *saved; /* of the adapter; NULL: as by default */
+    int32_t bias;
 } setting;
 
 static void transfer(const fixture *self, matrix_view view, float *host, bool down) {
@@ -111,6 +113,9 @@ static void open_fixture(fixture *self, const setting *s) {
     adapter.alpha = 6;
     adapter.use_dora = self->use_dora;
     adapter.lora_dropout = self->dropout;
+    adapter.target_modules = s->targets;
+    adapter.modules_to_save = s->saved;
+    adapter.bias = s->bias;
     regularizers.lambda_consistency = regularizers.lambda_diversity = regularizers.lambda_svd = s->lambda;
     regularizers.top_k = s->top_k;
     regularizers.svd_norm = s->svd_norm;
@@ -263,89 +268,110 @@ static void check_weights(const setting *s) {
 
 static void test_factors_with_all_terms(void **state) {
     (void)state;
-    check_factors(&(setting){"llama", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_factors(&(setting){"llama", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_factors_with_nuclear_norm_and_whole_vocabulary(void **state) {
     (void)state;
-    check_factors(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_NUCLEAR, 1});
+    check_factors(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_NUCLEAR, 1, .targets = NULL});
 }
 
 static void test_factors_with_task_only_and_accumulation(void **state) {
     (void)state;
-    check_factors(&(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2});
+    check_factors(&(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
 }
 
 static void test_magnitudes_with_all_terms(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1}, 1, 0);
+    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL}, 1, 0);
 }
 
 static void test_magnitudes_of_plain_factors(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2}, 1, 0);
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL}, 1, 0);
 }
 
 /* Over the whole vocabulary: without a top-K set that changes, the loss is smooth. */
 static void test_dropout(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1}, 0, 0.3);
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL}, 0, 0.3);
 }
 
 static void test_dropout_with_magnitudes(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2}, 1, 0.3);
+    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL}, 1, 0.3);
 }
 
 static void test_every_weight_with_task_only(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_with_all_terms(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+}
+
+/* Beside factors: some biases of a group, a whole projection of a group, norms, and a head that was tied. */
+static void test_parts_of_groups(void **state) {
+    (void)state;
+    setting s = {"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = "q_proj,o_proj"};
+    s.saved = "k_proj,norm";
+    s.bias = BALORA_BIAS_LORA_ONLY;
+    check_factors(&s);
+    check_weights(&s);
+}
+
+/* With the whole vocabulary: where the twentieth logit changes its place, the loss has an edge. */
+static void test_heads_that_were_tied(void **state) {
+    (void)state;
+    setting s = {"llama-tied", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = "layers.1.self_attn.v_proj"};
+    s.saved = "lm_head";
+    check_factors(&s);
+    check_weights(&s);
+    s.saved = "embed_tokens";
+    check_weights(&s);
 }
 
 static void test_tied_embeddings(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_qwen2(void **state) {
     (void)state;
-    check_weights(&(setting){"qwen2", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"qwen2", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_qwen3(void **state) {
     (void)state;
-    check_weights(&(setting){"qwen3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"qwen3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_gemma(void **state) {
     (void)state;
-    check_weights(&(setting){"gemma", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"gemma", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 /* Over the whole vocabulary: capped logits lie close together, and a step would change which are the top 20. */
 static void test_factors_of_gemma2(void **state) {
     (void)state;
-    check_factors(&(setting){"gemma2", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1});
+    check_factors(&(setting){"gemma2", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_gemma2_with_nuclear_norm(void **state) {
     (void)state;
-    check_weights(&(setting){"gemma2", BALORA_METHOD_FULL, 0.5, 0, BALORA_SVD_NUCLEAR, 2});
+    check_weights(&(setting){"gemma2", BALORA_METHOD_FULL, 0.5, 0, BALORA_SVD_NUCLEAR, 2, .targets = NULL});
 }
 
 static void test_factors_of_gemma3(void **state) {
     (void)state;
-    check_factors(&(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2});
+    check_factors(&(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
 }
 
 static void test_every_weight_of_gemma3(void **state) {
     (void)state;
-    check_weights(&(setting){"gemma3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1});
+    check_weights(&(setting){"gemma3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 int main(void) {
@@ -360,6 +386,8 @@ int main(void) {
         cmocka_unit_test(test_every_weight_with_task_only),
         cmocka_unit_test(test_every_weight_with_all_terms),
         cmocka_unit_test(test_tied_embeddings),
+        cmocka_unit_test(test_parts_of_groups),
+        cmocka_unit_test(test_heads_that_were_tied),
         cmocka_unit_test(test_every_weight_of_qwen2),
         cmocka_unit_test(test_every_weight_of_qwen3),
         cmocka_unit_test(test_every_weight_of_gemma),
