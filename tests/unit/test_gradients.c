@@ -240,6 +240,8 @@ static void check_tensor(fixture *self, const char *name, matrix_view view, matr
 static void check_low_rank(const setting *s, int32_t use_dora, double dropout) {
     fixture self = {.use_dora = use_dora, .dropout = dropout};
     open_fixture(&self, s);
+    loss_now(
+        &self); /* a trained head was disturbed behind the trainer's back, which looks at it from step 2 on */
     for (int64_t i = 0; i < self.adapter->module_count; i++) {
         const adapter_module *module = &self.adapter->modules[i];
         check_tensor(&self, module->name, module->a, module->gradient_a);
@@ -257,6 +259,7 @@ static void check_factors(const setting *s) {
 static void check_weights(const setting *s) {
     fixture self = {0};
     open_fixture(&self, s);
+    loss_now(&self); /* as above */
     for (int64_t i = 0; i < self.adapter->trained_count; i++) {
         const trained_tensor *trained = &self.adapter->trained[i];
         /* a constant added to every key shifts all scores of a query alike: that bias has no gradient but rounding */
@@ -268,17 +271,20 @@ static void check_weights(const setting *s) {
 
 static void test_factors_with_all_terms(void **state) {
     (void)state;
-    check_factors(&(setting){"llama", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_factors(
+        &(setting){"llama", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_factors_with_nuclear_norm_and_whole_vocabulary(void **state) {
     (void)state;
-    check_factors(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_NUCLEAR, 1, .targets = NULL});
+    check_factors(
+        &(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_NUCLEAR, 1, .targets = NULL});
 }
 
 static void test_factors_with_task_only_and_accumulation(void **state) {
     (void)state;
-    check_factors(&(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
+    check_factors(
+        &(setting){"mistral-window", BALORA_METHOD_PISSA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
 }
 
 static void test_magnitudes_with_all_terms(void **state) {
@@ -304,28 +310,36 @@ static void test_dropout_with_magnitudes(void **state) {
 
 static void test_every_weight_with_task_only(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_weights(
+        &(setting){"llama-biases", BALORA_METHOD_FULL, 0, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_with_all_terms(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-biases", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_weights(
+        &(setting){"llama-biases", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 /* Beside factors: some biases of a group, a whole projection of a group, norms, and a head that was tied. */
 static void test_parts_of_groups(void **state) {
     (void)state;
-    setting s = {"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = "q_proj,o_proj"};
+    setting s = {
+        "llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = "q_proj,o_proj"};
     s.saved = "k_proj,norm";
     s.bias = BALORA_BIAS_LORA_ONLY;
     check_factors(&s);
     check_weights(&s);
 }
 
-/* With the whole vocabulary: where the twentieth logit changes its place, the loss has an edge. */
 static void test_heads_that_were_tied(void **state) {
     (void)state;
-    setting s = {"llama-tied", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = "layers.1.self_attn.v_proj"};
+    setting s = {"llama-tied",
+                 BALORA_METHOD_BA_LORA,
+                 0.5,
+                 0,
+                 BALORA_SVD_FROBENIUS,
+                 1,
+                 .targets = "layers.1.self_attn.v_proj"};
     s.saved = "lm_head";
     check_factors(&s);
     check_weights(&s);
@@ -335,7 +349,8 @@ static void test_heads_that_were_tied(void **state) {
 
 static void test_tied_embeddings(void **state) {
     (void)state;
-    check_weights(&(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_weights(
+        &(setting){"llama-tied", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_qwen2(void **state) {
@@ -356,7 +371,8 @@ static void test_every_weight_of_gemma(void **state) {
 /* Over the whole vocabulary: capped logits lie close together, and a step would change which are the top 20. */
 static void test_factors_of_gemma2(void **state) {
     (void)state;
-    check_factors(&(setting){"gemma2", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_factors(
+        &(setting){"gemma2", BALORA_METHOD_BA_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 static void test_every_weight_of_gemma2_with_nuclear_norm(void **state) {
@@ -366,12 +382,14 @@ static void test_every_weight_of_gemma2_with_nuclear_norm(void **state) {
 
 static void test_factors_of_gemma3(void **state) {
     (void)state;
-    check_factors(&(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
+    check_factors(
+        &(setting){"gemma3", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL});
 }
 
 static void test_every_weight_of_gemma3(void **state) {
     (void)state;
-    check_weights(&(setting){"gemma3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
+    check_weights(
+        &(setting){"gemma3", BALORA_METHOD_FULL, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL});
 }
 
 int main(void) {
