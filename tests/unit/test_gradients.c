@@ -240,8 +240,8 @@ static void check_tensor(fixture *self, const char *name, matrix_view view, matr
 static void check_low_rank(const setting *s, int32_t use_dora, double dropout) {
     fixture self = {.use_dora = use_dora, .dropout = dropout};
     open_fixture(&self, s);
-    loss_now(
-        &self); /* a trained head was disturbed behind the trainer's back, which looks at it from step 2 on */
+    /* A trained head was disturbed behind the trainer's back, which looks at it from step 2 on. */
+    loss_now(&self);
     for (int64_t i = 0; i < self.adapter->module_count; i++) {
         const adapter_module *module = &self.adapter->modules[i];
         check_tensor(&self, module->name, module->a, module->gradient_a);
@@ -259,7 +259,7 @@ static void check_factors(const setting *s) {
 static void check_weights(const setting *s) {
     fixture self = {0};
     open_fixture(&self, s);
-    loss_now(&self); /* as above */
+    loss_now(&self); /* as in check_low_rank */
     for (int64_t i = 0; i < self.adapter->trained_count; i++) {
         const trained_tensor *trained = &self.adapter->trained[i];
         /* a constant added to every key shifts all scores of a query alike: that bias has no gradient but rounding */
@@ -289,23 +289,29 @@ static void test_factors_with_task_only_and_accumulation(void **state) {
 
 static void test_magnitudes_with_all_terms(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL}, 1, 0);
+    check_low_rank(
+        &(setting){"llama-biases", BALORA_METHOD_BA_LORA, 0.5, 20, BALORA_SVD_FROBENIUS, 1, .targets = NULL},
+        1, 0);
 }
 
 static void test_magnitudes_of_plain_factors(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL}, 1, 0);
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL},
+                   1, 0);
 }
 
 /* Over the whole vocabulary: without a top-K set that changes, the loss is smooth. */
 static void test_dropout(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL}, 0, 0.3);
+    check_low_rank(&(setting){"llama", BALORA_METHOD_LORA, 0.5, 0, BALORA_SVD_FROBENIUS, 1, .targets = NULL},
+                   0, 0.3);
 }
 
 static void test_dropout_with_magnitudes(void **state) {
     (void)state;
-    check_low_rank(&(setting){"llama-biases", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL}, 1, 0.3);
+    check_low_rank(
+        &(setting){"llama-biases", BALORA_METHOD_LORA, 0, 20, BALORA_SVD_FROBENIUS, 2, .targets = NULL}, 1,
+        0.3);
 }
 
 static void test_every_weight_with_task_only(void **state) {
