@@ -293,6 +293,12 @@ bool file_is_folder(const char *path) {
     return stat(path, &information) == 0 && S_ISDIR(information.st_mode);
 }
 
+bool file_is_same(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 bool file_is_plain_name(const char *name) {
     return name[0] != '\0' && strchr(name, '/') == NULL && strchr(name, '\\') == NULL &&
            strcmp(name, ".") != 0 && strcmp(name, "..") != 0;

@@ -67,6 +67,9 @@ balora_status file_make_folder(const char *path);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 
+/* Do both paths lead to one file or folder that is there? */
+bool file_is_same(const char *a, const char *b);
+
 /* A name that stays in its folder: not empty, no slash, no NUL, not "." or "..". */
 bool file_is_plain_name(const char *name);
 
