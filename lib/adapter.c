@@ -44,6 +44,17 @@ balora_status balora_adapter_merge(balora_adapter *adapter, const char *folder) 
     return facade_leave(&call, adapter_merge(adapter, folder));
 }
 
+balora_status balora_adapter_export(balora_adapter *adapter, const char *path,
+                                    const balora_export_options *options) {
+    FACADE_REQUIRE(adapter);
+    FACADE_REQUIRE(path);
+    balora_export_options complete;
+    STATUS_TRY(options_import(BALORA_OPTIONS_EXPORT, &complete, options));
+    facade_call call;
+    STATUS_TRY(facade_enter(&call, adapter->model->context));
+    return facade_leave(&call, adapter_export(adapter, path, &complete));
+}
+
 balora_status balora_adapter_describe(const balora_adapter *adapter, balora_adapter_information *out) {
     FACADE_REQUIRE(adapter);
     FACADE_REQUIRE(out);

@@ -39,6 +39,8 @@ static const int32_t method_values[] = {BALORA_METHOD_BA_LORA, BALORA_METHOD_PIS
 static const int32_t bias_values[] = {BALORA_BIAS_NONE, BALORA_BIAS_ALL, BALORA_BIAS_LORA_ONLY};
 static const int32_t init_values[] = {BALORA_INIT_AUTO, BALORA_INIT_KAIMING, BALORA_INIT_GAUSSIAN,
                                       BALORA_INIT_PISSA};
+static const int32_t to_values[] = {BALORA_EXPORT_PEFT, BALORA_EXPORT_PISSA, BALORA_EXPORT_GGUF};
+static const int32_t factor_dtype_values[] = {BALORA_DTYPE_AUTO, BALORA_F32, BALORA_F16, BALORA_BF16};
 static const int32_t svd_norm_values[] = {BALORA_SVD_FROBENIUS, BALORA_SVD_NUCLEAR};
 static const int32_t positions_values[] = {BALORA_POSITIONS_LABEL, BALORA_POSITIONS_PREDICT};
 static const int32_t consistency_schedule_values[] = {BALORA_CONSISTENCY_CONSTANT, BALORA_CONSISTENCY_COSINE,
@@ -202,6 +204,15 @@ static const option_field pissa_fields[] = {
     FLAG(balora_pissa_options, full_svd, "false", "a full SVD instead of subspace iteration"),
 };
 
+static const balora_export_options export_defaults = BALORA_EXPORT_OPTIONS_INIT;
+static const option_field export_fields[] = {
+    CHOICE(balora_export_options, to, "peft|pissa|gguf", to_values, "peft",
+           "plain LoRA folder; residual model with its adapter; file for llama.cpp"),
+    CHOICE(balora_export_options, factor_dtype, "auto|float32|float16|bfloat16", factor_dtype_values, "auto",
+           "storage of the factors; auto: float32"),
+    TEXT(balora_export_options, base_model, "", "what adapter_config.json names as base; empty: the folder"),
+};
+
 #define TABLE(number, prefix, reserved)                                                                      \
     {                                                                                                        \
         number, "balora_" #prefix "_options", sizeof prefix##_defaults, &prefix##_defaults, reserved,        \
@@ -218,6 +229,7 @@ static const option_table tables[] = {
     TABLE(BALORA_OPTIONS_TRAIN, train, offsetof(balora_train_options, reserved)),
     TABLE(BALORA_OPTIONS_PISSA, pissa, offsetof(balora_pissa_options, reserved)),
     TABLE(BALORA_OPTIONS_RUN, run, 0),
+    TABLE(BALORA_OPTIONS_EXPORT, export, 0),
 };
 
 const option_table *option_table_find(int32_t options) {

@@ -7,6 +7,7 @@
 int command_train(option_list *list, command_settings *settings);
 int command_eval(const command_settings *settings);
 int command_merge(const command_settings *settings);
+int command_convert(option_list *list, command_settings *settings);
 int command_info(const command_settings *settings);
 
 #endif

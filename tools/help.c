@@ -16,6 +16,8 @@ static const struct {
      "Loss, accuracy, drift from the base model and entropy on a data set."},
     {COMMAND_MERGE, "balora merge --model DIR --adapter DIR --out DIR [options]",
      "Write a model folder with the adapter merged into the weights."},
+    {COMMAND_CONVERT, "balora convert --adapter DIR --to peft|pissa|gguf --out PATH [options]",
+     "Write an adapter for PEFT, PiSSA's programs or llama.cpp; --model: its base."},
     {COMMAND_INFO, "balora info [--model DIR] [--adapter DIR] [options]",
      "This build and machine; a model, an adapter and the memory that training takes."},
 };
@@ -29,6 +31,7 @@ static const struct {
     {BALORA_OPTIONS_RUN, "surviving"},
     {BALORA_OPTIONS_DATA, "data"},
     {BALORA_OPTIONS_ADAPTER, "adapter"},
+    {BALORA_OPTIONS_EXPORT, "form"},
     {BALORA_OPTIONS_REGULARIZER, "regularize"},
     {BALORA_OPTIONS_OPTIMIZER, "optimizer"},
     {BALORA_OPTIONS_MODEL, "machine"},

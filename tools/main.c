@@ -6,15 +6,16 @@
 #include "tool.h"
 #include "waiting.h"
 
-static const char *const commands[] = {"train", "eval", "merge", "info"};
-static const char *const announced[] = {"generate", "convert", "quantize", "bench"};
+static const char *const commands[] = {"train", "eval", "merge", "convert", "info"};
+static const char *const announced[] = {"generate", "quantize", "bench"};
 
 static void print_usage(FILE *stream) {
     fputs("usage: balora COMMAND [options]\n\n"
-          "  train  fine-tune a model: --model DIR --data FILE --out DIR\n"
-          "  eval   loss, accuracy, drift and entropy on a data set\n"
-          "  merge  write a model folder with an adapter merged in\n"
-          "  info   this build and machine, a model, an adapter\n\n"
+          "  train    fine-tune a model: --model DIR --data FILE --out DIR\n"
+          "  eval     loss, accuracy, drift and entropy on a data set\n"
+          "  merge    write a model folder with an adapter merged in\n"
+          "  convert  write an adapter for PEFT, PiSSA's programs or llama.cpp\n"
+          "  info     this build and machine, a model, an adapter\n\n"
           "balora COMMAND --help shows the options of a command; balora --version the version.\n"
           "Exit codes: 0 done, 1 failed, 2 usage, 3 cancelled (what was trained is saved).\n",
           stream);
@@ -34,7 +35,7 @@ static int fail_unknown_command(const char *word) {
 }
 
 static int command_of(const char *word) {
-    static const int numbers[] = {COMMAND_TRAIN, COMMAND_EVAL, COMMAND_MERGE, COMMAND_INFO};
+    static const int numbers[] = {COMMAND_TRAIN, COMMAND_EVAL, COMMAND_MERGE, COMMAND_CONVERT, COMMAND_INFO};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(word, commands[i]) == 0)
             return numbers[i];
@@ -53,6 +54,8 @@ static int run(int command, int count, char **words) {
         code = command_eval(&settings);
     else if (code == EXIT_DONE && command == COMMAND_MERGE)
         code = command_merge(&settings);
+    else if (code == EXIT_DONE && command == COMMAND_CONVERT)
+        code = command_convert(&list, &settings);
     else if (code == EXIT_DONE)
         code = command_info(&settings);
     settings_free(&settings);

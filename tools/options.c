@@ -21,15 +21,16 @@ typedef struct own_option {
     { commands, required, key, placeholder, BALORA_OPTION_TEXT, offsetof(command_settings, field), help }
 
 static const own_option own_options[] = {
-    TEXT_OPTION(COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO,
-                COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE, "model", "DIR", model_path,
+    TEXT_OPTION(COMMAND_ALL, COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE, "model", "DIR", model_path,
                 "Hugging Face model folder"),
     TEXT_OPTION(COMMAND_TRAIN | COMMAND_EVAL, COMMAND_TRAIN | COMMAND_EVAL, "data", "FILE", data_path,
                 "rows (FILE.jsonl) or tokens (FILE.safetensors)"),
     TEXT_OPTION(COMMAND_TRAIN | COMMAND_MERGE, COMMAND_TRAIN | COMMAND_MERGE, "out", "DIR", out_path,
                 "folder that receives the result"),
-    TEXT_OPTION(COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO, COMMAND_MERGE, "adapter", "DIR",
-                adapter_path, "PEFT adapter folder to start from, evaluate or merge"),
+    TEXT_OPTION(COMMAND_CONVERT, COMMAND_CONVERT, "out", "PATH", out_path,
+                "folder that receives the result; of gguf, the file"),
+    TEXT_OPTION(COMMAND_ALL, COMMAND_MERGE | COMMAND_CONVERT, "adapter", "DIR", adapter_path,
+                "PEFT adapter folder to start from, evaluate, merge or convert"),
     TEXT_OPTION(COMMAND_TRAIN, 0, "task", "nlg", task,
                 "generation; understanding (nlu) is not supported yet"),
     TEXT_OPTION(COMMAND_TRAIN, 0, "eval_data", "FILE", eval_data_path,
@@ -37,7 +38,7 @@ static const own_option own_options[] = {
     TEXT_OPTION(COMMAND_EVAL, 0, "logits", "FILE", logits_path, "write all logits to FILE.safetensors"),
     {COMMAND_EVAL | COMMAND_INFO, 0, "json", NULL, BALORA_OPTION_FLAG, offsetof(command_settings, json),
      "print one JSON object"},
-    TEXT_OPTION(COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO, 0, "config", "FILE", config_path,
+    TEXT_OPTION(COMMAND_ALL, 0, "config", "FILE", config_path,
                 "JSON file with the same keys; the command line wins"),
 };
 
@@ -52,8 +53,9 @@ static const struct {
     {BALORA_OPTIONS_ADAPTER, COMMAND_TRAIN},
     {BALORA_OPTIONS_REGULARIZER, COMMAND_TRAIN},
     {BALORA_OPTIONS_OPTIMIZER, COMMAND_TRAIN},
-    {BALORA_OPTIONS_MODEL, COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO},
-    {BALORA_OPTIONS_CONTEXT, COMMAND_TRAIN | COMMAND_EVAL | COMMAND_MERGE | COMMAND_INFO},
+    {BALORA_OPTIONS_EXPORT, COMMAND_CONVERT},
+    {BALORA_OPTIONS_MODEL, COMMAND_ALL},
+    {BALORA_OPTIONS_CONTEXT, COMMAND_ALL},
 };
 
 void settings_init(command_settings *self) {
@@ -66,6 +68,7 @@ void settings_init(command_settings *self) {
         .data = BALORA_DATA_OPTIONS_INIT,
         .train = BALORA_TRAIN_OPTIONS_INIT,
         .run = BALORA_RUN_OPTIONS_INIT,
+        .export = BALORA_EXPORT_OPTIONS_INIT,
     };
 }
 
@@ -91,6 +94,8 @@ static void *struct_of(command_settings *self, int32_t options) {
         return &self->data;
     case BALORA_OPTIONS_RUN:
         return &self->run;
+    case BALORA_OPTIONS_EXPORT:
+        return &self->export;
     default:
         return &self->train;
     }

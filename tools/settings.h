@@ -17,6 +17,7 @@ typedef struct command_settings {
     balora_data_options data;
     balora_train_options train;
     balora_run_options run;
+    balora_export_options export;
 
     const char *model_path, *data_path, *adapter_path, *out_path, *config_path, *eval_data_path, *logits_path;
     const char *task;
@@ -27,7 +28,14 @@ typedef struct command_settings {
 } command_settings;
 
 /* The commands that take options; bits, so that an option can belong to several. */
-enum { COMMAND_TRAIN = 1, COMMAND_EVAL = 2, COMMAND_MERGE = 4, COMMAND_INFO = 8 };
+enum {
+    COMMAND_TRAIN = 1,
+    COMMAND_EVAL = 2,
+    COMMAND_MERGE = 4,
+    COMMAND_INFO = 8,
+    COMMAND_CONVERT = 16,
+    COMMAND_ALL = 31
+};
 
 typedef struct option {
     const char *key;         /* with underscores: "lambda_svd" */

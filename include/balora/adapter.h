@@ -92,6 +92,43 @@ BALORA_API balora_status balora_adapter_save(balora_adapter *adapter, const char
  */
 BALORA_API balora_status balora_adapter_merge(balora_adapter *adapter, const char *folder);
 
+/* Forms in which an adapter is written for other programs. */
+enum {
+    /* A PEFT folder, plain LoRA for the untouched base: what balora_adapter_save writes. */
+    BALORA_EXPORT_PEFT = 0,
+    /* A model folder with the residual W - s B0 A0 in the place of W, in the base's storage types, and in its subfolder
+     * pissa_init the PEFT adapter A, B that belongs on it: the layout of PiSSA's own programs. Needs initial factors, of
+     * an adapter that was made here or opened from a folder that this library wrote; the folder must not exist, or be
+     * empty. */
+    BALORA_EXPORT_PISSA = 10,
+    /* A GGUF file for llama.cpp, which applies it to the base's GGUF. */
+    BALORA_EXPORT_GGUF = 20
+};
+
+typedef struct balora_export_options {
+    uint64_t struct_size;
+    int32_t to;           /* BALORA_EXPORT_... */
+    int32_t factor_dtype; /* storage of A and B: BALORA_F32, F16 or BF16; BALORA_DTYPE_AUTO: F32 */
+    const char *
+        base_model; /* what adapter_config.json names as base; NULL: the base's folder, for PISSA the new one */
+} balora_export_options;
+
+#define BALORA_EXPORT_OPTIONS_INIT                                                                           \
+    { sizeof(balora_export_options), BALORA_EXPORT_PEFT, BALORA_DTYPE_AUTO, NULL }
+
+/*
+ * Write an adapter in a form that other programs read. Everything appears whole or not at all, except that a PEFT
+ * folder that is there already gets its new files one by one.
+ *
+ * path     UTF-8 path of the folder, or of the file of GGUF; parents are made. Not the base's own folder.
+ * options  may be NULL
+ * Errors: UNSUPPORTED (what the form cannot express, naming it), STATE (method full: use balora_adapter_merge),
+ * ARGUMENT, IO, NUMERIC (a value that is not finite, or too large for `factor_dtype`), FORMAT (the base's files),
+ * MEMORY, ABI. Since 0.1.
+ */
+BALORA_API balora_status balora_adapter_export(balora_adapter *adapter, const char *path,
+                                               const balora_export_options *options);
+
 typedef struct balora_adapter_information {
     uint64_t struct_size;
     int32_t method;

@@ -175,6 +175,8 @@ void adapter_describe(const balora_adapter *adapter, balora_adapter_information 
 }
 
 balora_status adapter_prepare_training(balora_adapter *adapter) {
+    for (int64_t i = 0; i < adapter->module_count; i++) /* trained on, they are that no longer */
+        adapter->modules[i].ends_with_initial = false;
     place_gradients(adapter);
     STATUS_TRY(take_zeroed(adapter, &adapter->gradients));
     place_gradients(adapter);

@@ -24,6 +24,7 @@ typedef struct adapter_module {
     double alpha;
     double scale;                       /* s: alpha / rank, rank-stabilised alpha / sqrt(rank) */
     bool has_initial;                   /* A0 and B0 count */
+    bool ends_with_initial;             /* as read: A is [A; A0], B is [B, -B0]; see initial_mark.h */
     matrix_view a, b;                   /* F32 [rank, in], [out, rank], in parameters */
     matrix_view gradient_a, gradient_b; /* the same in gradients; none before training */
     matrix_view a0, b0;                 /* the initial values; none for plain LoRA */
@@ -176,11 +177,27 @@ balora_status adapter_find_non_finite(const balora_adapter *adapter, backend_que
 /* peft_read.c, peft_write.c */
 balora_status adapter_open(balora_adapter **out, balora_model *model, const char *folder);
 balora_status adapter_save(balora_adapter *adapter, const char *folder, const char *base_model);
-/* The same, or `trained_only` without the initial factors: for the residual model W - s B0 A0 as base. */
-balora_status adapter_save_form(balora_adapter *adapter, const char *folder, const char *base_model,
-                                bool trained_only);
+
+/* How an adapter is written. */
+typedef struct adapter_form {
+    bool
+        trained_only; /* without the initial factors: for the residual model W - s B0 A0 as base, see plain.h */
+    int32_t dtype;    /* of the factors */
+} adapter_form;
+
+balora_status adapter_save_as(balora_adapter *adapter, const char *folder, const char *base_model,
+                              const adapter_form *form);
+
+/* gguf_adapter.c: one file for llama.cpp. */
+balora_status adapter_write_gguf(balora_adapter *adapter, const char *path, int32_t dtype);
 
 /* merge.c */
 balora_status adapter_merge(balora_adapter *adapter, const char *folder);
+/* A model folder with the residual W - s B0 A0 of every module, and in its subfolder pissa_init the adapter for it. */
+balora_status adapter_write_pissa(balora_adapter *adapter, const char *folder, const char *base_model,
+                                  int32_t dtype);
+
+/* export.c: any form of balora_export_options. */
+balora_status adapter_export(balora_adapter *adapter, const char *path, const balora_export_options *options);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * The adapted model as a model folder: the base's files, tensor by tensor, with W + s (B A - B0 A0) in the
- * place of W, each row scaled to its magnitude where those are trained.
+ * place of W, each row scaled to its magnitude where those are trained. Or the residual model W - s B0 A0, on which A and
+ * B alone are the adapter: PiSSA's own form.
  *
  * Merged weights start from the files, not from the model in memory, which may hold them in another storage
  * type. They are computed in F64 and rounded once, to the type that the file has.
@@ -11,10 +12,12 @@
 #include "adapter/adapter.h"
 #include "adapter/merge_folder.h"
 #include "adapter/merge_untied.h"
+#include "adapter/plain.h"
 #include "base/arith.h"
 #include "base/status.h"
 #include "model/staging.h"
 
+#define PISSA_FOLDER   "pissa_init" /* as PiSSA's own programs call it */
 #define PIECE_ELEMENTS ((int64_t)1 << 20)
 
 static const char weight_suffix[] = ".weight";
@@ -33,6 +36,7 @@ typedef struct merge_work {
 
 typedef struct merge {
     balora_adapter *adapter;
+    bool residual; /* take the initial factors away, and leave what was trained out */
     tensor_files base;
     tensor_place
         untied; /* the embedding, in whose file a head of its own is added; none where there is no need */
@@ -89,15 +93,17 @@ static balora_status apply_magnitudes(const merge *self, matrix_view weight, mat
 static balora_status write_adapted(merge *self, safetensors_writer *writer, const tensor_place *place,
                                    const adapter_module *module) {
     const projection *part = module->projection;
+    initial_product initial = plain_initial(module);
     int64_t step = piece_rows(part);
     for (int64_t row = 0; row < part->out; row += step) {
         int64_t rows = arith_min(step, part->out - row);
         matrix_view weight = view_reshape(self->work.weight, rows, part->in);
         STATUS_TRY(staging_read(&self->stage, place, row * part->in, weight, false));
-        STATUS_TRY(add_product(self, weight, module->a, module->b, row, module->scale));
-        if (module->has_initial)
-            STATUS_TRY(add_product(self, weight, module->a0, module->b0, row, -module->scale));
-        if (self->adapter->use_dora)
+        if (!self->residual)
+            STATUS_TRY(add_product(self, weight, module->a, module->b, row, module->scale));
+        if (self->residual || module->has_initial)
+            STATUS_TRY(add_product(self, weight, initial.a, initial.b, row, -initial.scale));
+        if (self->adapter->use_dora && !self->residual)
             STATUS_TRY(apply_magnitudes(self, weight, module->magnitude, row));
         STATUS_TRY(staging_write(&self->stage, writer, place->entry->name, weight, place->entry->dtype));
     }
@@ -115,21 +121,26 @@ static balora_status write_unchanged(merge *self, safetensors_writer *writer, co
     return BALORA_OK;
 }
 
-static const adapter_module *find_adapted(const balora_adapter *adapter, const char *name) {
+/* The module whose weight that is; NULL where it stays as it is. */
+static const adapter_module *find_adapted(const merge *self, const char *name) {
+    const balora_adapter *adapter = self->adapter;
     size_t length = strlen(name), suffix = sizeof weight_suffix - 1;
     if (length <= suffix || strcmp(name + length - suffix, weight_suffix) != 0)
         return NULL;
     length -= suffix;
     for (int64_t i = 0; i < adapter->module_count; i++) {
-        const char *module = adapter->modules[i].name;
-        if (strlen(module) == length && memcmp(module, name, length) == 0)
-            return &adapter->modules[i];
+        const adapter_module *module = &adapter->modules[i];
+        if (strlen(module->name) == length && memcmp(module->name, name, length) == 0)
+            return self->residual && plain_initial(module).scale == 0 ? NULL : module;
     }
     return NULL;
 }
 
 /* A file may hold the head beside the embedding that it is tied to. */
-static const trained_tensor *find_trained(const balora_adapter *adapter, const char *name) {
+static const trained_tensor *find_trained(const merge *self, const char *name) {
+    const balora_adapter *adapter = self->adapter;
+    if (self->residual)
+        return NULL;
     if (adapter_ties_head(adapter) && strcmp(name, head_name) == 0)
         name = embedding_name;
     for (int64_t i = 0; i < adapter->trained_count; i++)
@@ -143,8 +154,8 @@ static balora_status write_tensor(merge *self, safetensors_writer *writer, const
     tensor_place named;
     /* A shard may hold tensors that the index does not send there; nobody reads them. */
     bool is_read = tensor_files_find(&self->base, name, &named) && named.entry == place->entry;
-    const adapter_module *module = is_read ? find_adapted(self->adapter, name) : NULL;
-    const trained_tensor *trained = is_read ? find_trained(self->adapter, name) : NULL;
+    const adapter_module *module = is_read ? find_adapted(self, name) : NULL;
+    const trained_tensor *trained = is_read ? find_trained(self, name) : NULL;
     STATUS_TRY(context_poll(self->adapter->model->context));
     if (module == NULL && trained == NULL)
         return write_unchanged(self, writer, place);
@@ -161,7 +172,7 @@ static balora_status write_tensor(merge *self, safetensors_writer *writer, const
 
 /* The head that was the embedding: what was trained of it, or the embedding as it was. */
 static balora_status write_untied_head(merge *self, safetensors_writer *writer) {
-    const trained_tensor *trained = find_trained(self->adapter, head_name);
+    const trained_tensor *trained = find_trained(self, head_name);
     if (trained == NULL)
         return write_unchanged(self, writer, &self->untied);
     return staging_write(&self->stage, writer, head_name, trained->value, self->untied.entry->dtype);
@@ -214,18 +225,22 @@ static balora_status write_weights(merge *self, const merge_folder *folder) {
     return BALORA_OK;
 }
 
+static bool unties_head(const merge *self) {
+    return !self->residual && adapter_unties_head(self->adapter);
+}
+
 /* A head of its own where the model had none: files that hold one already need nothing but the configuration. */
 static balora_status prepare_head(merge *self) {
     const weights *student = adapter_student(self->adapter);
     tensor_place head;
     int64_t shape[2] = {student->embedding.rows, student->embedding.cols};
-    if (!adapter_unties_head(self->adapter) || tensor_files_find(&self->base, head_name, &head))
+    if (!unties_head(self) || tensor_files_find(&self->base, head_name, &head))
         return BALORA_OK;
     return tensor_files_expect(&self->base, embedding_name, 2, shape, &self->untied);
 }
 
 static balora_status untie(const merge *self, const merge_folder *target) {
-    if (!adapter_unties_head(self->adapter))
+    if (!unties_head(self))
         return BALORA_OK;
     tensor_place held = self->untied;
     if (held.file == NULL)
@@ -247,22 +262,55 @@ static balora_status prepare(merge *self, allocator *memory) {
     return BALORA_OK;
 }
 
+/* All but the folder's publication. */
+static balora_status write_folder(merge *self, merge_folder *target, allocator *memory, const char *folder,
+                                  const char *part) {
+    STATUS_TRY(prepare(self, memory));
+    STATUS_TRY(merge_folder_create(target, memory, folder, &self->base, part));
+    STATUS_TRY(write_weights(self, target));
+    STATUS_TRY(merge_folder_copy(target, self->stage.host, STAGING_BYTES));
+    return untie(self, target);
+}
+
+static void finish(merge *self, merge_folder *target) {
+    merge_folder_abandon(target);
+    arena_free(&self->work.memory);
+    staging_free(&self->stage);
+    tensor_files_close(&self->base);
+}
+
 balora_status adapter_merge(balora_adapter *adapter, const char *folder) {
-    balora_model *model = adapter->model;
-    allocator *memory = &model->context->memory;
     merge self = {.adapter = adapter};
     merge_folder target = {0};
+    balora_status status = write_folder(&self, &target, &adapter->model->context->memory, folder, NULL);
+    if (status == BALORA_OK)
+        status = merge_folder_publish(&target);
+    finish(&self, &target);
+    return status;
+}
+
+static balora_status check_initial(const balora_adapter *adapter) {
+    for (int64_t i = 0; i < adapter->module_count; i++)
+        if (plain_initial(&adapter->modules[i]).scale != 0)
+            return BALORA_OK;
+    return status_fail(
+        adapter->module_count == 0 ? BALORA_ERROR_STATE : BALORA_ERROR_UNSUPPORTED,
+        "the adapter has no initial factors that could be taken from the base's weights; only one "
+        "that was made by PiSSA or BA-LoRA here, and not trained on or written anew since by another "
+        "program, has: write it as plain LoRA (peft), or merge it");
+}
+
+balora_status adapter_write_pissa(balora_adapter *adapter, const char *folder, const char *base_model,
+                                  int32_t dtype) {
+    merge self = {.adapter = adapter, .residual = true};
+    merge_folder target = {0};
     balora_status status;
-    STATUS_GOTO(prepare(&self, memory));
-    STATUS_GOTO(merge_folder_create(&target, memory, folder, &self.base));
-    STATUS_GOTO(write_weights(&self, &target));
-    STATUS_GOTO(merge_folder_copy(&target, self.stage.host, STAGING_BYTES));
-    STATUS_GOTO(untie(&self, &target));
+    STATUS_TRY(check_initial(adapter));
+    STATUS_GOTO(write_folder(&self, &target, &adapter->model->context->memory, folder, PISSA_FOLDER));
+    STATUS_GOTO(adapter_save_as(adapter, target.part, base_model != NULL ? base_model : folder,
+                                &(adapter_form){.trained_only = true, .dtype = dtype}));
     status = merge_folder_publish(&target);
 fail:
-    merge_folder_abandon(&target);
-    arena_free(&self.work.memory);
-    staging_free(&self.stage);
-    tensor_files_close(&self.base);
+    finish(&self, &target);
     return status;
 }

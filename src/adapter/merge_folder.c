@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/status.h"
 
 #define INDEX_NAME  "model.safetensors.index.json"
@@ -35,20 +36,32 @@ static balora_status io_failure(const char *verb, const char *path) {
     return status_fail_native(BALORA_ERROR_IO, BALORA_ORIGIN_LIBC, errno, "%s: cannot %s", path, verb);
 }
 
-static bool is_same_folder(const char *a, const char *b) {
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
+/* Nothing, or an empty folder, is at `path`. */
+static bool is_vacant(const char *path) {
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return errno == ENOENT;
+    bool vacant = true;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        vacant = vacant && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+    closedir(folder);
+    return vacant;
 }
 
-static balora_status check_place(const merge_folder *self) {
-    if (is_same_folder(self->path, self->base->folder))
-        return status_fail(
-            BALORA_ERROR_ARGUMENT,
-            "%s: the merged model cannot take the place of its own base; choose another folder", self->path);
+static balora_status check_place(const merge_folder *self, bool whole) {
+    if (file_is_same(self->path, self->base->folder))
+        return status_fail(BALORA_ERROR_ARGUMENT,
+                           "%s: the new model cannot take the place of its own base; choose another folder",
+                           self->path);
     if (file_exists(self->path) && !file_is_folder(self->path))
         return status_fail(BALORA_ERROR_ARGUMENT, "%s: expected a folder, or nothing there, but it is a file",
                            self->path);
+    if (whole && !is_vacant(self->path))
+        return status_fail(
+            BALORA_ERROR_ARGUMENT,
+            "%s holds files already, but the new model and its adapter belong together and must appear at "
+            "once; choose another folder",
+            self->path);
     if (!self->base->has_index)
         return BALORA_OK;
     char *single;
@@ -77,17 +90,23 @@ static balora_status make_staging(merge_folder *self) {
     return status;
 }
 
+static balora_status make_part(merge_folder *self, const char *name) {
+    STATUS_TRY(file_join(self->memory, &self->part, self->staging, name));
+    return file_make_folder(self->part);
+}
+
 balora_status merge_folder_create(merge_folder *out, allocator *memory, const char *path,
-                                  const tensor_files *base) {
+                                  const tensor_files *base, const char *part) {
     *out = (merge_folder){.memory = memory, .base = base};
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/')
         length--;
     if (length == 0)
-        return status_fail(BALORA_ERROR_ARGUMENT, "the folder of the merged model has an empty name");
+        return status_fail(BALORA_ERROR_ARGUMENT, "the folder of the new model has an empty name");
     STATUS_TRY(memory_string_n(memory, &out->path, path, length));
-    STATUS_TRY(check_place(out));
-    return make_staging(out);
+    STATUS_TRY(check_place(out, part != NULL));
+    STATUS_TRY(make_staging(out));
+    return part != NULL ? make_part(out, part) : BALORA_OK;
 }
 
 static balora_status copy_file(const merge_folder *self, const char *from, const char *to, void *block,
@@ -149,35 +168,19 @@ static balora_status move_files(const merge_folder *self) {
 }
 
 balora_status merge_folder_publish(merge_folder *self) {
-    if (file_exists(self->path))
+    if (self->part == NULL && file_exists(self->path))
         return move_files(self);
-    char *parent; /* known before the rename: behind it only the disk may fail */
-    STATUS_TRY(file_parent(self->memory, &parent, self->path));
-    balora_status status;
-    if (rename(self->staging, self->path) != 0)
-        status = io_failure("move the new folder to", self->path);
-    else
-        status = file_sync_folder(parent);
-    memory_free(self->memory, parent);
-    return status;
-}
-
-/* The staging folder holds plain files only. */
-static void remove_staging(const merge_folder *self) {
-    DIR *folder = opendir(self->staging);
-    if (folder == NULL)
-        return;
-    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
-        unlinkat(dirfd(folder), entry->d_name, 0);
-    closedir(folder);
-    rmdir(self->staging);
+    return folder_publish(self->memory, self->staging, self->path);
 }
 
 void merge_folder_abandon(merge_folder *self) {
     if (self->memory == NULL)
         return;
+    if (self->part != NULL)
+        folder_discard(self->part);
     if (self->staging != NULL)
-        remove_staging(self);
+        folder_discard(self->staging);
+    memory_free(self->memory, self->part);
     memory_free(self->memory, self->staging);
     memory_free(self->memory, self->path);
     *self = (merge_folder){0};

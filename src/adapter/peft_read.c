@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "adapter/adapter.h"
+#include "adapter/initial_mark.h"
 #include "adapter/peft_config.h"
 #include "adapter/peft_names.h"
 #include "adapter/peft_trained.h"
@@ -168,6 +169,7 @@ balora_status adapter_open(balora_adapter **out, balora_model *model, const char
     STATUS_GOTO(adapter_allocate(&adapter, model, &shape));
     STATUS_GOTO(read_all(&input, adapter));
     rules_give(&input.config.rules, adapter);
+    initial_mark_read(adapter, &input.files);
     *out = adapter;
     adapter = NULL;
 fail:

@@ -1,5 +1,6 @@
 /* Adapters written as PEFT folders, as plain LoRA. */
 #include "adapter/adapter.h"
+#include "adapter/initial_mark.h"
 #include "adapter/peft_config.h"
 #include "adapter/peft_names.h"
 #include "adapter/peft_trained.h"
@@ -11,7 +12,6 @@
 /* A file under construction. */
 typedef struct peft_output {
     plain_factors factors;
-    staging stage;
     safetensors_tensor *tensors; /* plain_tensors of each module in turn, then what is trained as it is */
     int64_t count;
     char (*names)[PEFT_NAME_BYTES];
@@ -41,7 +41,7 @@ static void list_trained(peft_output *self, int64_t index) {
     out->shape[1] = out->rank == 1 ? 0 : trained->value.cols;
 }
 
-static balora_status list_tensors(peft_output *self, allocator *memory) {
+static balora_status list_tensors(peft_output *self, allocator *memory, int32_t dtype) {
     const balora_adapter *adapter = self->factors.adapter;
     self->count = factor_count(adapter) + adapter->trained_count + adapter_ties_head(adapter);
     size_t count = (size_t)self->count;
@@ -53,7 +53,8 @@ static balora_status list_tensors(peft_output *self, allocator *memory) {
         factor_kind kind = plain_kind(i % each);
         int64_t rank = plain_rank(module, self->factors.trained_only);
         peft_factor_name(self->names[i], module->name, kind);
-        self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = BALORA_F32};
+        int32_t stored = kind == FACTOR_MAGNITUDE ? BALORA_F32 : dtype;
+        self->tensors[i] = (safetensors_tensor){.name = self->names[i], .dtype = stored};
         self->tensors[i].rank = plain_shape(self->tensors[i].shape, module->projection, rank, kind);
     }
     for (int64_t i = factor_count(adapter); i < self->count; i++)
@@ -64,38 +65,46 @@ static balora_status list_tensors(peft_output *self, allocator *memory) {
 static balora_status check_trained(peft_output *self) {
     const balora_adapter *adapter = self->factors.adapter;
     for (int64_t i = 0; i < adapter->trained_count; i++)
-        STATUS_TRY(staging_check(&self->stage, adapter->trained[i].tensor->name, adapter->trained[i].value,
-                                 BALORA_F32));
+        STATUS_TRY(staging_check(&self->factors.stage, adapter->trained[i].tensor->name,
+                                 adapter->trained[i].value, BALORA_F32));
     return BALORA_OK;
 }
 
 static balora_status write_tensor(peft_output *self, safetensors_writer *writer, int64_t index) {
-    const balora_adapter *adapter = self->factors.adapter;
-    if (index >= factor_count(adapter))
-        return staging_write(&self->stage, writer, self->names[index], trained_at(adapter, index)->value,
-                             BALORA_F32);
+    plain_factors *factors = &self->factors;
+    const balora_adapter *adapter = factors->adapter;
     const safetensors_tensor *tensor = &self->tensors[index];
+    if (index >= factor_count(adapter))
+        return staging_write(&factors->stage, writer, tensor->name, trained_at(adapter, index)->value,
+                             tensor->dtype);
     int64_t each = plain_tensors(adapter), elements = tensor->shape[0];
     elements *= tensor->rank == 2 ? tensor->shape[1] : 1;
-    STATUS_TRY(plain_read(&self->factors, &adapter->modules[index / each], plain_kind(index % each)));
-    return safetensors_write(writer, self->factors.values, (uint64_t)elements * sizeof(float));
+    STATUS_TRY(plain_read(factors, &adapter->modules[index / each], plain_kind(index % each)));
+    return plain_emit(factors, tensor->name, elements, tensor->dtype, staging_to_safetensors, writer);
 }
 
 static balora_status write_weights(peft_output *self, allocator *memory, const char *path) {
-    safetensors_writer writer;
-    STATUS_TRY(safetensors_create(&writer, memory, path, self->tensors, self->count, NULL));
-    for (int64_t i; (i = safetensors_next(&writer)) >= 0;) {
-        balora_status status = write_tensor(self, &writer, i);
-        if (status != BALORA_OK) {
-            safetensors_abandon(&writer);
-            return status;
-        }
+    safetensors_writer writer = {0};
+    json_t *metadata = NULL;
+    balora_status status;
+    if (!self->factors.trained_only) {
+        metadata = initial_mark_metadata(self->factors.adapter);
+        if (metadata == NULL)
+            STATUS_GOTO(
+                status_fail(BALORA_ERROR_MEMORY, "%s: its metadata cannot be made: out of memory", path));
     }
-    return safetensors_publish(&writer);
+    STATUS_GOTO(safetensors_create(&writer, memory, path, self->tensors, self->count, metadata));
+    for (int64_t i; (i = safetensors_next(&writer)) >= 0;)
+        STATUS_GOTO(write_tensor(self, &writer, i));
+    status = safetensors_publish(&writer);
+fail:
+    safetensors_abandon(&writer);
+    json_decref(metadata);
+    return status;
 }
 
-balora_status adapter_save_form(balora_adapter *adapter, const char *folder, const char *base_model,
-                                bool trained_only) {
+balora_status adapter_save_as(balora_adapter *adapter, const char *folder, const char *base_model,
+                              const adapter_form *form) {
     allocator *memory = &adapter->model->context->memory;
     if (adapter->method == BALORA_METHOD_FULL)
         return status_fail(BALORA_ERROR_STATE,
@@ -105,24 +114,22 @@ balora_status adapter_save_form(balora_adapter *adapter, const char *folder, con
     peft_output output = {0};
     char *path = NULL;
     balora_status status;
-    STATUS_GOTO(plain_create(&output.factors, adapter, trained_only));
-    STATUS_GOTO(staging_create(&output.stage, memory, &adapter->model->device, adapter->queue));
+    STATUS_GOTO(plain_create(&output.factors, adapter, form->trained_only));
     STATUS_GOTO(check_trained(&output));
-    STATUS_GOTO(list_tensors(&output, memory));
+    STATUS_GOTO(list_tensors(&output, memory, form->dtype));
     STATUS_GOTO(file_make_folder(folder));
     STATUS_GOTO(file_join(memory, &path, folder, PEFT_WEIGHTS_STEM ".safetensors"));
     STATUS_GOTO(write_weights(&output, memory, path));
-    status = peft_config_write(adapter, trained_only, folder,
+    status = peft_config_write(adapter, form->trained_only, folder,
                                base_model != NULL ? base_model : adapter->model->folder);
 fail:
     memory_free(memory, path);
     memory_free(memory, output.tensors);
     memory_free(memory, output.names);
     plain_free(&output.factors);
-    staging_free(&output.stage);
     return status;
 }
 
 balora_status adapter_save(balora_adapter *adapter, const char *folder, const char *base_model) {
-    return adapter_save_form(adapter, folder, base_model, false);
+    return adapter_save_as(adapter, folder, base_model, &(adapter_form){.dtype = BALORA_F32});
 }

@@ -37,6 +37,8 @@ typedef struct family_description {
     bool reads_soft_caps;       /* attn_logit_softcapping, final_logit_softcapping */
     const char *activation_key; /* hidden_act or hidden_activation */
     bool plain_gelu_is_tanh;    /* early files say "gelu" and mean its tanh form */
+    const char *gguf;           /* llama.cpp's name of it */
+    bool gguf_interleaved; /* there heads turn in neighbouring pairs: rows of q and k stand in that order */
     /* where config.json is silent */
     int64_t key_heads; /* 0: as many as heads */
     int64_t head_dim;  /* 0: hidden / heads */

@@ -83,15 +83,24 @@ static balora_status fetch(staging *self, const char *name, matrix_view piece, i
                        dtype_name(dtype));
 }
 
-balora_status staging_write(staging *self, safetensors_writer *writer, const char *name, matrix_view source,
-                            int32_t dtype) {
+balora_status staging_emit(staging *self, const char *name, matrix_view source, int32_t dtype,
+                           staging_sink sink, void *user) {
     int64_t size = dtype_size(dtype), at;
     piece_walk walk = walk_pieces(source, size);
     for (matrix_view piece; next_piece(&walk, &piece, &at);) {
         STATUS_TRY(fetch(self, name, piece, dtype));
-        STATUS_TRY(safetensors_write(writer, self->host, (uint64_t)(piece.rows * piece.cols * size)));
+        STATUS_TRY(sink(user, self->host, (uint64_t)(piece.rows * piece.cols * size)));
     }
     return BALORA_OK;
+}
+
+balora_status staging_to_safetensors(void *user, const void *data, uint64_t bytes) {
+    return safetensors_write(user, data, bytes);
+}
+
+balora_status staging_write(staging *self, safetensors_writer *writer, const char *name, matrix_view source,
+                            int32_t dtype) {
+    return staging_emit(self, name, source, dtype, staging_to_safetensors, writer);
 }
 
 balora_status staging_check(staging *self, const char *name, matrix_view source, int32_t dtype) {

@@ -28,8 +28,17 @@ void staging_free(staging *self); /* also after a creation that failed, and twic
 balora_status staging_read(staging *self, const tensor_place *source, int64_t first, matrix_view target,
                            bool finite);
 
-/* Write a view's rows as `dtype` to the tensor that is due. NUMERIC, naming it, when a written value is not
- * finite. */
+/* Takes bytes that are to be written. */
+typedef balora_status (*staging_sink)(void *user, const void *data, uint64_t bytes);
+
+/* Give a view's rows as `dtype` to `sink`. NUMERIC, naming the tensor, when a value is not finite as that type. */
+balora_status staging_emit(staging *self, const char *name, matrix_view source, int32_t dtype,
+                           staging_sink sink, void *user);
+
+/* A sink: the tensor that is due in `user`, a safetensors_writer. */
+balora_status staging_to_safetensors(void *user, const void *data, uint64_t bytes);
+
+/* staging_emit to it. */
 balora_status staging_write(staging *self, safetensors_writer *writer, const char *name, matrix_view source,
                             int32_t dtype);
 

@@ -41,6 +41,7 @@ static void null_arguments_are_named(void **state) {
     EXPECT_NULL(balora_adapter_open(&adapter, NULL, "x"), "balora_adapter_open: model");
     EXPECT_NULL(balora_adapter_save(NULL, "x", NULL), "balora_adapter_save: adapter");
     EXPECT_NULL(balora_adapter_merge(NULL, "x"), "balora_adapter_merge: adapter");
+    EXPECT_NULL(balora_adapter_export(NULL, "x", NULL), "balora_adapter_export: adapter");
     EXPECT_NULL(balora_adapter_describe(NULL, NULL), "balora_adapter_describe: adapter");
     EXPECT_NULL(balora_data_open(&data, NULL, "x", NULL), "balora_data_open: model");
     EXPECT_NULL(balora_data_from_tokens(&data, NULL, &token, NULL, offsets, 1),

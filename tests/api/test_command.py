@@ -60,7 +60,7 @@ def usage():
     balora("--version", contains="balora 0.")
     balora("trian", code=USAGE, contains="did you mean train?")
     balora("qwertz", code=USAGE, contains="unknown command")
-    for command in ("train", "eval", "merge", "info"):
+    for command in ("train", "eval", "merge", "convert", "info"):
         page = balora(command, "--help", contains=f"balora {command}")
         lines = page.splitlines()
         report.check(len(lines) <= 24 and max(map(len, lines)) < 80, f"{command} --help does not fit a screen:\n{page}")
@@ -113,7 +113,7 @@ def wrong_values():
 
 
 def not_yet():
-    for words in (["generate"], ["convert"], ["quantize"], ["bench"],
+    for words in (["generate"], ["quantize"], ["bench"],
                   ["train", "--model", "x.gguf", "--data", DATA, "--out", "never"],
                   ["train", "--task", "nlu", "--model", MODEL, "--data", DATA, "--out", "never"]):
         balora(*words, code=FAILED, contains="not supported by this version yet")
@@ -320,6 +320,49 @@ def magnitudes_travel(folder):
           contains="lora_dropout is 0.1, but model.layers.0.self_attn.q_proj starts from singular vectors")
 
 
+def conversions(folder):
+    """Each form is there, computes what the adapter does where this program reads it, and is refused where it must be."""
+    train(folder / "run", "--max-steps", 3, "--learning-rate", "1e-2")
+    adapter, form = folder / "run" / "adapter", lambda to, out, *words: ("convert", "--adapter", adapter, "--to", to, "--out",
+                                                                        folder / out, *words)
+    expected = json.loads(balora("eval", "--model", MODEL, "--adapter", adapter, "--data", DATA, "--json"))["loss"]
+    balora(*form("peft", "peft", "--factor-dtype", "bfloat16"), contains="written")
+    balora(*form("pissa", "pissa"), contains="written")
+    for model, part in ((MODEL, folder / "peft"), (folder / "pissa", folder / "pissa" / "pissa_init")):
+        loss = json.loads(balora("eval", "--model", model, "--adapter", part, "--data", DATA, "--json"))["loss"]
+        report.check(abs(loss - expected) < 5e-2 * expected if model == MODEL else abs(loss - expected) < 1e-5,
+                     f"{part}: loss {loss}, expected {expected}")
+    header = read_safetensors(folder / "peft" / "adapter_model.safetensors")[0]
+    report.check_equal({entry["dtype"] for name, entry in header.items() if name != "__metadata__"}, {"BF16"}, "types")
+    balora(*form("gguf", "deep/er.gguf", "--config", config_file(folder, {"factor_dtype": "float16"})))
+    report.check_equal((folder / "deep" / "er.gguf").read_bytes()[:8], b"GGUF\3\0\0\0", "magic number and version")
+    balora(*form("pissa", "pissa"), code=FAILED, contains="holds files already")
+    balora(*form("onnx", "x"), code=USAGE, contains="peft|pissa|gguf")
+    balora("convert", "--adapter", adapter, "--out", folder / "x", code=USAGE, contains="--to is missing")
+    balora("convert", "--adapter", folder, "--to", "peft", "--out", folder / "x", code=FAILED,
+           contains="adapter_config.json")
+    rebase(adapter, None)
+    balora(*form("peft", "x"), code=USAGE, contains="names no base model; give --model")
+    rebase(adapter, "somebody/a-model")
+    balora(*form("peft", "x"), code=USAGE,
+           contains="names somebody/a-model as base, which is no folder here; give --model")
+    balora(*form("peft", "y", "--model", MODEL, "--base-model", "a/b"), contains="written")
+    written = json.loads((folder / "y" / "adapter_config.json").read_text())
+    report.check_equal(written["base_model_name_or_path"], "a/b", "the base's name")
+    report.check(not (folder / "x").exists(), "a refused conversion left something")
+
+
+def config_file(folder, options):
+    path = folder / "options.json"
+    path.write_text(json.dumps(options))
+    return path
+
+
+def rebase(adapter, base):
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": base}))
+
+
 def full_training(folder):
     train_words = ["train", "--model", MODEL, "--data", DATA, "--out", folder / "full", "--method", "full"]
     balora(*train_words, "--max-steps", 3, "--learning-rate", "1e-2")
@@ -389,7 +432,7 @@ def main():
     plain = [usage, unknown_words, wrong_values, not_yet, information]
     with_folder = [devices_that_are_not, files_that_fail, training, terms_follow_the_method, optimizers, order_of_the_file,
                    same_again, configuration_file, evaluation, logits_are_the_oracles, adapters_travel,
-                   magnitudes_travel, full_training, bar_on_a_terminal]
+                   magnitudes_travel, conversions, full_training, bar_on_a_terminal]
     for function in plain:
         result.case(function.__name__, function)
     for function in with_folder:

@@ -16,6 +16,7 @@ typedef union any_options {
     balora_train_options train;
     balora_run_options run;
     balora_pissa_options pissa;
+    balora_export_options export;
 } any_options;
 
 static const struct {
@@ -32,6 +33,7 @@ static const struct {
     {BALORA_OPTIONS_TRAIN, 15, {.train = BALORA_TRAIN_OPTIONS_INIT}},
     {BALORA_OPTIONS_RUN, 7, {.run = BALORA_RUN_OPTIONS_INIT}},
     {BALORA_OPTIONS_PISSA, 4, {.pissa = BALORA_PISSA_OPTIONS_INIT}},
+    {BALORA_OPTIONS_EXPORT, 3, {.export = BALORA_EXPORT_OPTIONS_INIT}},
 };
 enum { STRUCTS = sizeof structs / sizeof structs[0] };
 

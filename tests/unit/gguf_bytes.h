@@ -51,9 +51,21 @@ static inline gguf_bytes gguf_bytes_spell(const char *words) {
     return self;
 }
 
+/* Not synced, as files that the library writes are, and never over an old one, which some file systems sync: there are
+ * thousands. */
+static inline const char *gguf_bytes_write(scratch *place, const char *name, const void *data, size_t count) {
+    const char *path = scratch_path(place, name);
+    unlink(path);
+    FILE *stream = fopen(path, "wb");
+    assert_non_null(stream);
+    assert_int_equal(fwrite(data, 1, count, stream), count);
+    assert_int_equal(fclose(stream), 0);
+    return path;
+}
+
 static inline const char *gguf_bytes_file(scratch *place, const char *name, const char *words) {
     gguf_bytes self = gguf_bytes_spell(words);
-    return scratch_bytes(place, name, self.data, self.count);
+    return gguf_bytes_write(place, name, self.data, self.count);
 }
 
 /* A value and a tensor of every kind. Tensors lie in another order than they are listed in. */

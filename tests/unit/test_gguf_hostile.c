@@ -131,7 +131,7 @@ static void every_prefix_is_refused(void **state) {
     gguf_bytes whole = gguf_bytes_spell(GGUF_EVERYTHING);
     for (size_t length = 0; length <= whole.count; length++) {
         gguf_file file;
-        const char *path = scratch_bytes(self, "broken.gguf", whole.data, length);
+        const char *path = gguf_bytes_write(self, "broken.gguf", whole.data, length);
         if (length < whole.count)
             assert_int_equal(gguf_open(&file, &self->memory, path), BALORA_ERROR_FORMAT);
         else
@@ -169,8 +169,8 @@ static void every_changed_byte_is_survived(void **state) {
         for (size_t k = 0; k < sizeof changes; k++) {
             gguf_file file;
             whole.data[i] ^= changes[k];
-            balora_status status =
-                gguf_open(&file, &self->memory, scratch_bytes(self, "broken.gguf", whole.data, whole.count));
+            balora_status status = gguf_open(&file, &self->memory,
+                                             gguf_bytes_write(self, "broken.gguf", whole.data, whole.count));
             whole.data[i] ^= changes[k];
             refused += status != BALORA_OK;
             if (status == BALORA_OK)

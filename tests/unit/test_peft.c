@@ -147,8 +147,9 @@ static void tensors_have_the_names_and_shapes_of_peft(void **state) {
     expect_tensor(&file, "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight", 24, 8);
     expect_tensor(&file, "base_model.model.model.layers.1.mlp.down_proj.lora_A.weight", 8, 80);
     expect_tensor(&file, "base_model.model.model.layers.1.mlp.down_proj.lora_B.weight", 48, 8);
-    assert_int_equal(json_object_size(file.metadata), 1);
+    assert_int_equal(json_object_size(file.metadata), 2);
     assert_string_equal(json_string_value(json_object_get(file.metadata, "format")), "pt");
+    assert_string_equal(json_string_value(json_object_get(file.metadata, "balora.initial_factors")), "all");
     safetensors_close(&file);
     adapter_release(adapter);
 }
