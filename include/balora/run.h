@@ -18,7 +18,7 @@ BALORA_BEGIN_DECLS
 
 /*
  * Write the whole state of training as FOLDER/step-NNNNNNNN: adapter, optimizer, place in the data and the schedules,
- * and a manifest with checksums. The folder appears complete or not at all; it is read back before older ones are
+ * and a manifest with checksums. The folder is read back and appears complete or not at all; then older ones are
  * removed down to the newest `keep` (at least 2) and the best of balora_trainer_run. FOLDER is made when it is missing.
  *
  * After a failure (disk full, a cancelled context) nothing of the attempt is left, older checkpoints are untouched and
