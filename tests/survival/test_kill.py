@@ -32,6 +32,7 @@ RUNS = {
     "ba-lora": ["--rank", "4", "--max-steps", "30", "--save-steps", "3"],
     "lora-epochs": ["--method", "lora", "--rank", "4", "--epochs", "6.3", "--save-steps", "2", "--gradient-accumulation",
                     "2", "--keep", "3"],
+    "dora-dropout": ["--method", "dora", "--lora-dropout", "0.2", "--rank", "4", "--max-steps", "24", "--save-steps", "3"],
     "full": ["--method", "full", "--max-steps", "20", "--save-steps", "4"],
     "best": ["--rank", "4", "--max-steps", "40", "--save-steps", "4", "--learning-rate", "0.05", "--patience", "4",
              "--load-best", *EVALUATED],
