@@ -1,9 +1,11 @@
 #include "text/bpe.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "base/arith.h"
 #include "base/status.h"
+#include "text/unicode.h"
 
 #define NO_RANK  UINT32_MAX
 #define NO_PLACE UINT32_MAX
@@ -88,23 +90,72 @@ static uint64_t heap_pop(bpe_scratch *scratch, size_t *count) {
     return top;
 }
 
-/* One symbol a byte; returns how many there are. */
+/* A word on its way to symbols. */
+typedef struct spelling {
+    const bpe *self;
+    bpe_symbol *symbols;
+    size_t count;
+    bool waiting; /* for the unknown token to be written */
+} spelling;
+
+static void spell_token(spelling *work, int32_t id) {
+    work->symbols[work->count] =
+        (bpe_symbol){id, (uint32_t)work->count - 1, (uint32_t)work->count + 1, NO_RANK};
+    work->count++;
+}
+
+static void spell_waiting(spelling *work) {
+    if (work->waiting)
+        spell_token(work, work->self->unknown);
+    work->waiting = false;
+}
+
+/*
+ * What the vocabulary has, or does not have (id -1). As in `tokenizers`, an unknown token waits for the next
+ * that is known: characters spelt in bytes go before it, and unknown ones on both sides of them are fused.
+ */
+static void spell_found(spelling *work, int32_t id) {
+    if (id >= 0 || (work->waiting && !work->self->fuse_unknown))
+        spell_waiting(work);
+    if (id >= 0)
+        spell_token(work, id);
+    else
+        work->waiting = work->self->unknown >= 0;
+}
+
+/* A character that is no token, in the tokens of its bytes. False: one is missing, nothing is written. */
+static bool spell_bytes(spelling *work, const char *text, const char *end) {
+    for (const char *at = text; at < end; at++)
+        if (work->self->letter[(unsigned char)*at] < 0)
+            return false;
+    for (const char *at = text; at < end; at++)
+        spell_token(work, work->self->letter[(unsigned char)*at]);
+    return true;
+}
+
+static void spell_character(spelling *work, const char *text, const char *end) {
+    int32_t id = vocabulary_find(&work->self->words, text, (size_t)(end - text), false);
+    if (id >= 0 || !spell_bytes(work, text, end))
+        spell_found(work, id);
+}
+
+/* The symbols of a word, at most one a byte; returns how many there are. */
 static size_t spell(const bpe *self, const char *word, size_t bytes, bpe_symbol *symbols) {
-    size_t count = 0;
-    bool after_unknown = false;
-    for (size_t i = 0; i < bytes; i++) {
-        int32_t id = self->letter[(unsigned char)word[i]];
-        bool known = id >= 0;
-        if (!known && (self->unknown < 0 || (after_unknown && self->fuse_unknown)))
-            continue;
-        after_unknown = !known;
-        symbols[count] =
-            (bpe_symbol){known ? id : self->unknown, (uint32_t)count - 1, (uint32_t)count + 1, NO_RANK};
-        count++;
+    spelling work = {.self = self, .symbols = symbols};
+    for (const char *at = word, *after; at < word + bytes; at = after) {
+        after = at + 1;
+        if (self->byte_fallback) {
+            after = at;
+            utf8_next(&after);
+            spell_character(&work, at, after);
+        } else {
+            spell_found(&work, self->letter[(unsigned char)*at]);
+        }
     }
-    if (count > 0)
-        symbols[count - 1].next = NO_PLACE;
-    return count;
+    spell_waiting(&work);
+    if (work.count > 0)
+        symbols[work.count - 1].next = NO_PLACE;
+    return work.count;
 }
 
 /* Note the pair that begins at `place` if it merges. */
@@ -170,8 +221,9 @@ balora_status bpe_encode(const bpe *self, const char *word, size_t bytes, bpe_sc
 
 balora_status bpe_finish(bpe *self, bool ignore_merges) {
     for (int byte = 0; byte < 256; byte++) {
-        char letter = (char)byte;
-        self->letter[byte] = vocabulary_find(&self->words, &letter, 1, false);
+        char name[8] = {(char)byte};
+        int bytes = self->byte_fallback ? snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte) : 1;
+        self->letter[byte] = vocabulary_find(&self->words, name, (size_t)bytes, false);
     }
     bpe_scratch scratch = {.memory = self->memory};
     token_buffer tokens = {.memory = self->memory};

@@ -17,8 +17,9 @@ typedef struct bpe {
     bpe_merge *merges;
     size_t slot_count; /* a power of two */
     uint64_t seed;
+    bool byte_fallback;  /* words are spelt in characters; one without a token in its bytes, "<0xNN>" */
     int32_t letter[256]; /* the token of each byte; -1: the vocabulary has none */
-    int32_t unknown;     /* the token for bytes without one; -1: such bytes vanish, as in `tokenizers` */
+    int32_t unknown;     /* the token for what has none; -1: that vanishes, as in `tokenizers` */
     bool fuse_unknown;   /* one unknown token for adjacent ones */
 } bpe;
 
@@ -31,7 +32,7 @@ typedef struct bpe_scratch {
     size_t heap_capacity;
 } bpe_scratch;
 
-/* Room for `count` merges; `words` is filled by the caller, before bpe_finish. */
+/* Room for `count` merges; the caller fills `words`, and sets `byte_fallback`, before bpe_finish. */
 balora_status bpe_init_merges(bpe *self, allocator *memory, size_t count);
 void bpe_free(bpe *self); /* also on a zeroed one */
 
@@ -40,7 +41,7 @@ void bpe_add_merge(bpe *self, int32_t left, int32_t right, int32_t rank, int32_t
 
 /*
  * Mark the tokens that a word of their bytes becomes: then no merging is needed for it. `ignore_merges` marks
- * every token of the byte alphabet, as that option of the file asks.
+ * every token that a word can be, as that option of the file asks.
  */
 balora_status bpe_finish(bpe *self, bool ignore_merges);
 

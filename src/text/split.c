@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "text/spaces.h"
 #include "text/unicode.h"
 
 /* The expressions as the models' tokenizer.json have them. */
@@ -153,6 +154,14 @@ static const char *next_digits(const char *text, const char *end, bool individua
     return after;
 }
 
+/* Up to the next U+2581 that is not the first character. */
+static const char *next_mark(const char *text, const char *end) {
+    utf8_next(&text);
+    while (text < end && (end - text < 3 || memcmp(text, SPACE_MARK, 3) != 0))
+        utf8_next(&text);
+    return text;
+}
+
 const char *split_next(split_kind kind, const char *text, const char *end) {
     switch (kind) {
     case SPLIT_GPT2:
@@ -161,6 +170,8 @@ const char *split_next(split_kind kind, const char *text, const char *end) {
         return next_modern(text, end, 3);
     case SPLIT_QWEN2:
         return next_modern(text, end, 1);
+    case SPLIT_MARKS:
+        return next_mark(text, end);
     default:
         return next_digits(text, end, kind == SPLIT_DIGIT);
     }

@@ -10,7 +10,8 @@ typedef enum split_kind {
     SPLIT_LLAMA3, /* LLaMA-3's: numbers in pieces of up to three */
     SPLIT_QWEN2,  /* Qwen 2 to 3's: numbers one by one */
     SPLIT_DIGIT,  /* Digits with individual_digits: every number a piece */
-    SPLIT_DIGITS  /* Digits without: runs of numbers */
+    SPLIT_DIGITS, /* Digits without: runs of numbers */
+    SPLIT_MARKS   /* Metaspace: before each U+2581 */
 } split_kind;
 
 /* The kind whose regular expression is exactly `pattern`. False: none. */

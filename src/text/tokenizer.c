@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "text/nfc.h"
+#include "text/spaces.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
 
@@ -45,21 +46,41 @@ static balora_status encode_piece(encoder *work, int step, const char *text, con
     return BALORA_OK;
 }
 
+balora_status tokenizer_normalize(const tokenizer *self, text_buffer *out, const char **text, size_t *bytes) {
+    out->count = 0;
+    if (self->nfc && !nfc_is_normal(*text, *bytes))
+        STATUS_TRY(nfc_normalize(out, *text, *bytes));
+    else if (self->mark_spaces) /* never together with NFC */
+        STATUS_TRY(spaces_mark(out, *text, *bytes, self->prepend_mark));
+    else
+        return BALORA_OK;
+    *text = out->bytes;
+    *bytes = out->count;
+    return BALORA_OK;
+}
+
+/* A piece of plain text, which begins the whole text or not. */
+static balora_status encode_plain(encoder *work, const char *text, const char *end, bool first) {
+    metaspace spaces = work->self->spaces;
+    if (spaces == METASPACE_NONE)
+        return encode_piece(work, 0, text, end);
+    bool prefix = (spaces == METASPACE_ALWAYS || (spaces == METASPACE_FIRST && first)) &&
+                  !spaces_begin(text, (size_t)(end - text));
+    work->prefixed.count = 0;
+    STATUS_TRY(spaces_mark(&work->prefixed, text, (size_t)(end - text), prefix));
+    return encode_piece(work, 0, work->prefixed.bytes, work->prefixed.bytes + work->prefixed.count);
+}
+
 /* Normalize, then look for the added tokens that are to be found in normalized text. */
-static balora_status encode_raw(encoder *work, const char *text, size_t bytes) {
+static balora_status encode_raw(encoder *work, const char *text, size_t bytes, bool first) {
     const tokenizer *self = work->self;
-    if (self->nfc && !nfc_is_normal(text, bytes)) {
-        work->normalized.count = 0;
-        STATUS_TRY(nfc_normalize(&work->normalized, text, bytes));
-        text = work->normalized.bytes;
-        bytes = work->normalized.count;
-    }
+    STATUS_TRY(tokenizer_normalize(self, &work->normalized, &text, &bytes));
     added_walk walk = added_walk_start(&self->added, &self->added.normalized, text, bytes);
     size_t begin, end;
     const added_token *token;
     while (added_walk_next(&walk, &begin, &end, &token))
         STATUS_TRY(token != NULL ? token_buffer_append(work->out, token->id)
-                                 : encode_piece(work, 0, text + begin, text + end));
+                                 : encode_plain(work, text + begin, text + end, first && begin == 0));
     return BALORA_OK;
 }
 
@@ -69,7 +90,7 @@ static balora_status encode_text(encoder *work, const char *text, size_t bytes) 
     const added_token *token;
     while (added_walk_next(&walk, &begin, &end, &token))
         STATUS_TRY(token != NULL ? token_buffer_append(work->out, token->id)
-                                 : encode_raw(work, text + begin, end - begin));
+                                 : encode_raw(work, text + begin, end - begin, begin == 0));
     return BALORA_OK;
 }
 
@@ -114,6 +135,16 @@ static void token_bytes(const tokenizer *self, int32_t id, bool skip_special, co
     }
 }
 
+/* At most `count` spaces at the beginning go. */
+static void strip_left(text_buffer *text, size_t count) {
+    size_t spaces = 0;
+    while (spaces < count && spaces < text->count && text->bytes[spaces] == ' ')
+        spaces++;
+    text->count -= spaces;
+    if (spaces > 0)
+        memmove(text->bytes, text->bytes + spaces, text->count);
+}
+
 balora_status tokenizer_decode(const tokenizer *self, const int32_t *ids, size_t count, bool skip_special,
                                char **out, size_t *bytes, allocator *memory) {
     *out = NULL;
@@ -128,8 +159,10 @@ balora_status tokenizer_decode(const tokenizer *self, const int32_t *ids, size_t
         const char *piece;
         size_t piece_bytes;
         token_bytes(self, ids[i], skip_special, &piece, &piece_bytes);
-        STATUS_GOTO(text_buffer_append(&text, piece, piece_bytes));
+        STATUS_GOTO(self->model.byte_fallback ? spaces_append_token(&text, piece, piece_bytes)
+                                              : text_buffer_append(&text, piece, piece_bytes));
     }
+    strip_left(&text, self->strip_left);
     STATUS_GOTO(text_buffer_append(&text, "", 1));
     *out = text.bytes;
     *bytes = text.count - 1;

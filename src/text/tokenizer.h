@@ -1,4 +1,4 @@
-/* Byte-level BPE from tokenizer.json, with the ids of the PyPI package `tokenizers`. */
+/* BPE from tokenizer.json, byte-level or with byte fallback, with the ids of the PyPI package `tokenizers`. */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 

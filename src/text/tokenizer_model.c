@@ -1,11 +1,9 @@
-/* The sections "model" and "added_tokens" of tokenizer.json. */
+/* The section "model" of tokenizer.json. */
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/status.h"
-#include "text/nfc.h"
 #include "text/tokenizer_parts.h"
-#include "text/unicode.h"
 
 #define MODEL_KEY "model"
 
@@ -28,8 +26,7 @@ static balora_status check_model(const tokenizer *self, const json_t *model) {
     STATUS_TRY(json_member_string(model, "type", self->path, false, &type));
     if (strcmp(type, "BPE") != 0)
         return tokenizer_unsupported(self, "model.type is \"%s\"", type);
-    static const char *const options[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
-                                          "byte_fallback"};
+    static const char *const options[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         STATUS_TRY(refuse_option(self, model, options[i]));
     if (!json_is_object(json_object_get(model, "vocab")) || !json_is_array(json_object_get(model, "merges")))
@@ -38,8 +35,8 @@ static balora_status check_model(const tokenizer *self, const json_t *model) {
     return BALORA_OK;
 }
 
-static balora_status check_id(const tokenizer *self, const json_t *value, const char *where, const char *name,
-                              int32_t *id) {
+balora_status tokenizer_check_id(const tokenizer *self, const json_t *value, const char *where,
+                                 const char *name, int32_t *id) {
     json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
     if (number < 0 || number >= VOCABULARY_LIMIT)
         return status_fail(BALORA_ERROR_FORMAT, "%s: %s: the id of \"%s\" is not an integer from 0 to %d",
@@ -54,12 +51,12 @@ static balora_status read_vocabulary(tokenizer *self, json_t *vocab) {
     int32_t id = -1, largest = -1;
     size_t bytes = 0, used = 0;
     json_object_foreach(vocab, name, value) {
-        STATUS_TRY(check_id(self, value, "model.vocab", name, &id));
+        STATUS_TRY(tokenizer_check_id(self, value, "model.vocab", name, &id));
         largest = id > largest ? id : largest;
         bytes += strlen(name);
     }
-    STATUS_TRY(
-        vocabulary_init(&self->model.words, self->memory, largest + 1, json_object_size(vocab), bytes));
+    STATUS_TRY(vocabulary_init(&self->model.words, self->memory, self->model.byte_fallback, largest + 1,
+                               json_object_size(vocab), bytes));
     json_object_foreach(vocab, name, value) {
         id = (int32_t)json_integer_value(value);
         if (!vocabulary_add(&self->model.words, id, name, strlen(name), &used))
@@ -148,6 +145,7 @@ balora_status tokenizer_read_model(tokenizer *self, const json_t *file) {
     if (!json_is_object(model))
         return status_fail(BALORA_ERROR_FORMAT, "%s: the object \"%s\" is missing", self->path, MODEL_KEY);
     STATUS_TRY(check_model(self, model));
+    STATUS_TRY(json_member_boolean(model, "byte_fallback", self->path, &self->model.byte_fallback));
     STATUS_TRY(read_vocabulary(self, json_object_get(model, "vocab")));
     STATUS_TRY(read_merges(self, json_object_get(model, "merges")));
     const char *unknown = NULL;
@@ -163,94 +161,4 @@ balora_status tokenizer_read_model(tokenizer *self, const json_t *file) {
                                self->path, unknown);
     }
     return bpe_finish(&self->model, ignore_merges);
-}
-
-static balora_status read_added_flags(const tokenizer *self, const json_t *entry, int *flags) {
-    static const struct {
-        const char *key;
-        int flag;
-    } keys[] = {{"single_word", ADDED_SINGLE_WORD},
-                {"lstrip", ADDED_LSTRIP},
-                {"rstrip", ADDED_RSTRIP},
-                {"normalized", ADDED_NORMALIZED},
-                {"special", ADDED_SPECIAL}};
-    *flags = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        bool set = false;
-        STATUS_TRY(json_member_boolean(entry, keys[i].key, self->path, &set));
-        *flags |= set ? keys[i].flag : 0;
-    }
-    return BALORA_OK;
-}
-
-/* A token that is in the vocabulary too must have the same id there, and nobody else's. */
-static balora_status check_added_id(const tokenizer *self, const added_token *token) {
-    const vocabulary *words = &self->model.words;
-    char *scratch;
-    STATUS_TRY(memory_new(self->memory, &scratch, token->content_bytes, 1, "the name of an added token"));
-    int32_t known = vocabulary_find_name(words, token->content, token->content_bytes, scratch);
-    memory_free(self->memory, scratch);
-    bool taken = token->id < words->size && words->flags[token->id] != 0 && known != token->id;
-    if ((known >= 0 && known != token->id) || taken)
-        return status_fail(BALORA_ERROR_FORMAT, "%s: added_tokens: \"%s\" has the id %d, %s in model.vocab",
-                           self->path, token->content, token->id,
-                           taken ? "which another token has" : "but another one");
-    return BALORA_OK;
-}
-
-static balora_status read_pattern(const tokenizer *self, added_token *token) {
-    token->pattern = token->content;
-    token->pattern_bytes = token->content_bytes;
-    if (!self->nfc || (token->flags & ADDED_NORMALIZED) == 0 ||
-        nfc_is_normal(token->content, token->content_bytes))
-        return BALORA_OK;
-    text_buffer normalized = {.memory = self->memory};
-    balora_status status = nfc_normalize(&normalized, token->content, token->content_bytes);
-    if (status != BALORA_OK) {
-        text_buffer_free(&normalized);
-        return status;
-    }
-    token->pattern = normalized.bytes;
-    token->pattern_bytes = normalized.count;
-    return BALORA_OK;
-}
-
-static balora_status read_added_token(tokenizer *self, const json_t *entry) {
-    const char *content;
-    added_token token = {.id = -1};
-    STATUS_TRY(json_member_string(entry, "content", self->path, true, &content));
-    STATUS_TRY(check_id(self, json_object_get(entry, "id"), "added_tokens", content, &token.id));
-    STATUS_TRY(read_added_flags(self, entry, &token.flags));
-    if (*content == '\0')
-        return BALORA_OK;
-    token.content_bytes = strlen(content);
-    STATUS_TRY(memory_string(self->memory, &token.content, content));
-    balora_status status = check_added_id(self, &token);
-    if (status == BALORA_OK)
-        status = read_pattern(self, &token);
-    if (status != BALORA_OK) {
-        memory_free(self->memory, token.content);
-        return status;
-    }
-    self->added.tokens[self->added.count++] = token;
-    return BALORA_OK;
-}
-
-balora_status tokenizer_read_added(tokenizer *self, const json_t *file) {
-    const json_t *list = json_object_get(file, "added_tokens");
-    if (list != NULL && !json_is_null(list) && !json_is_array(list))
-        return status_fail(BALORA_ERROR_FORMAT, "%s: \"added_tokens\": expected an array, found %s",
-                           self->path, json_type_name(list));
-    size_t count = json_array_size(list);
-    self->added.memory = self->memory;
-    STATUS_TRY(
-        memory_new(self->memory, &self->added.tokens, count, sizeof *self->added.tokens, "added tokens"));
-    for (size_t i = 0; i < count; i++) {
-        const json_t *entry = json_array_get(list, i);
-        if (!json_is_object(entry))
-            return status_fail(BALORA_ERROR_FORMAT, "%s: added_tokens[%zu]: expected an object, found %s",
-                               self->path, i, json_type_name(entry));
-        STATUS_TRY(read_added_token(self, entry));
-    }
-    return added_finish(&self->added, self->path);
 }

@@ -14,19 +14,14 @@ balora_status tokenizer_unsupported(const tokenizer *self, const char *format, .
     va_end(arguments);
     return status_fail(
         BALORA_ERROR_UNSUPPORTED,
-        "%s: %s; supported is byte-level BPE as GPT-2, SmolLM2, LLaMA-3 and Qwen have it. Any tokenizer "
-        "works with a token file: --data FILE.safetensors (input_ids, labels, offsets)",
+        "%s: %s; supported is BPE, byte-level as GPT-2, SmolLM2, LLaMA-3 and Qwen have it or with byte "
+        "fallback as Gemma, LLaMA 2 and Mistral have it. Any tokenizer works with a token file: --data "
+        "FILE.safetensors (input_ids, labels, offsets)",
         self->path, found);
 }
 
-/* A component, or the components of a Sequence: `count` of them from `list` or only `single`. */
-typedef struct component_list {
-    const json_t *single, *list;
-    size_t count;
-} component_list;
-
-static balora_status list_components(const tokenizer *self, const json_t *file, const char *key,
-                                     const char *list_key, component_list *out) {
+balora_status tokenizer_list_components(const tokenizer *self, const json_t *file, const char *key,
+                                        const char *list_key, component_list *out) {
     const json_t *value = json_object_get(file, key);
     *out = (component_list){.single = value, .count = 1};
     if (value == NULL || json_is_null(value)) {
@@ -47,8 +42,8 @@ static balora_status list_components(const tokenizer *self, const json_t *file, 
     return BALORA_OK;
 }
 
-static balora_status component_type(const tokenizer *self, const component_list *components, size_t place,
-                                    const char *key, const json_t **component, const char **type) {
+balora_status tokenizer_component_type(const tokenizer *self, const component_list *components, size_t place,
+                                       const char *key, const json_t **component, const char **type) {
     *component = components->list != NULL ? json_array_get(components->list, place) : components->single;
     *type = json_string_value(json_object_get(*component, "type"));
     if (*type == NULL)
@@ -59,11 +54,11 @@ static balora_status component_type(const tokenizer *self, const component_list 
 
 static balora_status read_normalizer(tokenizer *self, const json_t *file) {
     component_list components;
-    STATUS_TRY(list_components(self, file, "normalizer", "normalizers", &components));
+    STATUS_TRY(tokenizer_list_components(self, file, "normalizer", "normalizers", &components));
     for (size_t i = 0; i < components.count; i++) {
         const json_t *component;
         const char *type;
-        STATUS_TRY(component_type(self, &components, i, "normalizer", &component, &type));
+        STATUS_TRY(tokenizer_component_type(self, &components, i, "normalizer", &component, &type));
         if (strcmp(type, "NFC") != 0)
             return tokenizer_unsupported(self, "normalizer.type is \"%s\"", type);
         self->nfc = true;
@@ -106,12 +101,12 @@ static balora_status read_byte_level(tokenizer *self, const json_t *component) {
 
 static balora_status read_pre_tokenizer(tokenizer *self, const json_t *file) {
     component_list components;
-    STATUS_TRY(list_components(self, file, "pre_tokenizer", "pretokenizers", &components));
+    STATUS_TRY(tokenizer_list_components(self, file, "pre_tokenizer", "pretokenizers", &components));
     bool byte_level = false;
     for (size_t i = 0; i < components.count; i++) {
         const json_t *component;
         const char *type;
-        STATUS_TRY(component_type(self, &components, i, "pre_tokenizer", &component, &type));
+        STATUS_TRY(tokenizer_component_type(self, &components, i, "pre_tokenizer", &component, &type));
         if (byte_level)
             return tokenizer_unsupported(self, "pre_tokenizer has \"%s\" behind ByteLevel", type);
         if (strcmp(type, "ByteLevel") == 0) {
@@ -132,11 +127,11 @@ static balora_status read_pre_tokenizer(tokenizer *self, const json_t *file) {
 
 static balora_status read_decoder(tokenizer *self, const json_t *file) {
     component_list components;
-    STATUS_TRY(list_components(self, file, "decoder", "decoders", &components));
+    STATUS_TRY(tokenizer_list_components(self, file, "decoder", "decoders", &components));
     for (size_t i = 0; i < components.count; i++) {
         const json_t *component;
         const char *type;
-        STATUS_TRY(component_type(self, &components, i, "decoder", &component, &type));
+        STATUS_TRY(tokenizer_component_type(self, &components, i, "decoder", &component, &type));
         if (strcmp(type, "ByteLevel") != 0)
             return tokenizer_unsupported(self, "decoder.type is \"%s\"", type);
     }
@@ -184,12 +179,12 @@ static balora_status read_template(tokenizer *self, const json_t *processor) {
 
 static balora_status read_post_processor(tokenizer *self, const json_t *file) {
     component_list components;
-    STATUS_TRY(list_components(self, file, "post_processor", "processors", &components));
+    STATUS_TRY(tokenizer_list_components(self, file, "post_processor", "processors", &components));
     int templates = 0;
     for (size_t i = 0; i < components.count; i++) {
         const json_t *component;
         const char *type;
-        STATUS_TRY(component_type(self, &components, i, "post_processor", &component, &type));
+        STATUS_TRY(tokenizer_component_type(self, &components, i, "post_processor", &component, &type));
         if (strcmp(type, "ByteLevel") == 0)
             continue; /* it only trims offsets */
         if (strcmp(type, "TemplateProcessing") != 0)
@@ -202,8 +197,9 @@ static balora_status read_post_processor(tokenizer *self, const json_t *file) {
 }
 
 balora_status tokenizer_read_pipeline(tokenizer *self, const json_t *file) {
-    STATUS_TRY(read_normalizer(self, file));
-    STATUS_TRY(read_pre_tokenizer(self, file));
-    STATUS_TRY(read_decoder(self, file));
+    bool spaces = self->model.byte_fallback;
+    STATUS_TRY(spaces ? spaces_read_normalizer(self, file) : read_normalizer(self, file));
+    STATUS_TRY(spaces ? spaces_read_pre_tokenizer(self, file) : read_pre_tokenizer(self, file));
+    STATUS_TRY(spaces ? spaces_read_decoder(self, file) : read_decoder(self, file));
     return read_post_processor(self, file);
 }

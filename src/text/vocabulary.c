@@ -18,10 +18,15 @@ static int byte_of_letter(uint32_t letter) {
     return place <= 32 ? place : place <= 66 ? place - 33 + 127 : 0xAD;
 }
 
-/* Translate a name from the byte alphabet; returns the count of bytes, at most `name_bytes`. */
-static size_t decode_name(char *out, const char *name, size_t name_bytes, bool *literal) {
+/* The bytes that a name stands for; returns their count, at most `name_bytes`. */
+static size_t decode_name(const vocabulary *self, char *out, const char *name, size_t name_bytes,
+                          bool *literal) {
     size_t count = 0;
     *literal = false;
+    if (self->plain) {
+        memcpy(out, name, name_bytes);
+        return name_bytes;
+    }
     for (const char *at = name; at < name + name_bytes;) {
         int byte = byte_of_letter(utf8_next(&at));
         if (byte < 0) {
@@ -51,9 +56,9 @@ static uint64_t hash_bytes(uint64_t seed, const char *bytes, size_t count) {
     return mix(hash ^ part, UINT64_C(0xA0761D6478BD642F));
 }
 
-balora_status vocabulary_init(vocabulary *self, allocator *memory, int32_t size, size_t count,
+balora_status vocabulary_init(vocabulary *self, allocator *memory, bool plain, int32_t size, size_t count,
                               size_t name_bytes) {
-    *self = (vocabulary){.memory = memory, .size = size, .slot_count = 16};
+    *self = (vocabulary){.memory = memory, .plain = plain, .size = size, .slot_count = 16};
     while (self->slot_count < 2 * count)
         self->slot_count *= 2;
     self->seed = (uint64_t)(uintptr_t)self * UINT64_C(0x9E3779B97F4A7C15);
@@ -83,7 +88,7 @@ bool vocabulary_add(vocabulary *self, int32_t id, const char *name, size_t name_
         return false;
     bool literal;
     char *bytes = self->bytes + *used;
-    size_t count = decode_name(bytes, name, name_bytes, &literal);
+    size_t count = decode_name(self, bytes, name, name_bytes, &literal);
     self->offset[id] = (uint32_t)*used;
     self->length[id] = (uint32_t)count;
     self->flags[id] = (uint8_t)(VOCABULARY_PRESENT | (literal ? VOCABULARY_LITERAL : 0));
@@ -114,6 +119,6 @@ int32_t vocabulary_find(const vocabulary *self, const char *bytes, size_t count,
 
 int32_t vocabulary_find_name(const vocabulary *self, const char *name, size_t name_bytes, char *scratch) {
     bool literal;
-    size_t count = decode_name(scratch, name, name_bytes, &literal);
+    size_t count = decode_name(self, scratch, name, name_bytes, &literal);
     return vocabulary_find(self, scratch, count, literal);
 }

@@ -1,4 +1,4 @@
-/* The tokens of a byte-level vocabulary, found by id or by their bytes. */
+/* The tokens of a vocabulary, found by id or by their bytes. */
 #ifndef TEXT_VOCABULARY_H
 #define TEXT_VOCABULARY_H
 
@@ -30,16 +30,20 @@ typedef struct vocabulary {
     size_t slot_count; /* a power of two */
     uint64_t seed;     /* differs between processes: no file can choose colliding names */
     size_t longest;    /* bytes of the longest token */
+    bool plain;        /* names are text itself, not written in GPT-2's byte alphabet */
 } vocabulary;
 
-/* Room for ids below `size` whose names have `name_bytes` bytes of UTF-8 together. */
-balora_status vocabulary_init(vocabulary *self, allocator *memory, int32_t size, size_t count,
+/*
+ * Room for ids below `size` whose names have `name_bytes` bytes of UTF-8 together; `plain` names are text
+ * itself.
+ */
+balora_status vocabulary_init(vocabulary *self, allocator *memory, bool plain, int32_t size, size_t count,
                               size_t name_bytes);
 void vocabulary_free(vocabulary *self); /* also on a zeroed one */
 
 /*
- * Add a token by its name in the byte alphabet ("\u0120the" is " the"). `used` counts the bytes filled so
- * far. False: the id has a token already.
+ * Add a token by its name, in the byte alphabet ("\u0120the" is " the") unless names are plain. `used` counts
+ * the bytes filled so far. False: the id has a token already.
  */
 bool vocabulary_add(vocabulary *self, int32_t id, const char *name, size_t name_bytes, size_t *used);
 
