@@ -17,10 +17,9 @@ static const char *pattern_of(const json_t *component) {
 
 static balora_status expect_text(const tokenizer *self, const char *where, const char *key, const char *found,
                                  const char *expected) {
-    return strcmp(found, expected) == 0
-               ? BALORA_OK
-               : tokenizer_unsupported(self, "%s has the %s \"%s\", expected \"%s\"", where, key, found,
-                                       expected);
+    return strcmp(found, expected) == 0 ? BALORA_OK
+                                        : tokenizer_unsupported(self, "%s has the %s \"%s\", expected \"%s\"",
+                                                                where, key, found, expected);
 }
 
 balora_status spaces_read_normalizer(tokenizer *self, const json_t *file) {
@@ -36,8 +35,8 @@ balora_status spaces_read_normalizer(tokenizer *self, const json_t *file) {
                                    SPACE_MARK));
             self->mark_spaces = true;
         } else if (strcmp(type, "Prepend") == 0) {
-            STATUS_TRY(expect_text(self, "normalizer Prepend", "text", text_of(component, "prepend"),
-                                   SPACE_MARK));
+            STATUS_TRY(
+                expect_text(self, "normalizer Prepend", "text", text_of(component, "prepend"), SPACE_MARK));
             if (self->prepend_mark)
                 return tokenizer_unsupported(self, "normalizer has more than one Prepend");
             self->prepend_mark = true;
@@ -83,9 +82,9 @@ static balora_status read_metaspace(tokenizer *self, const json_t *component) {
 /* Gemma's Split at spaces: there are none any more, so that it never cuts. */
 static balora_status check_split(const tokenizer *self, const json_t *component) {
     STATUS_TRY(expect_text(self, "pre_tokenizer Split", "pattern", pattern_of(component), " "));
-    return self->mark_spaces
-               ? BALORA_OK
-               : tokenizer_unsupported(self, "pre_tokenizer Split cuts at spaces that no normalizer replaces");
+    return self->mark_spaces ? BALORA_OK
+                             : tokenizer_unsupported(
+                                   self, "pre_tokenizer Split cuts at spaces that no normalizer replaces");
 }
 
 balora_status spaces_read_pre_tokenizer(tokenizer *self, const json_t *file) {
@@ -128,7 +127,8 @@ balora_status spaces_read_decoder(tokenizer *self, const json_t *file) {
         STATUS_TRY(tokenizer_component_type(self, &components, i, "decoder", &component, &type));
         if (i >= sizeof order / sizeof *order || strcmp(type, order[i]) != 0)
             return tokenizer_unsupported(
-                self, "decoder has \"%s\" at place %zu, expected Replace, ByteFallback, Fuse and perhaps Strip",
+                self,
+                "decoder has \"%s\" at place %zu, expected Replace, ByteFallback, Fuse and perhaps Strip",
                 type, i);
         if (i == 0) {
             STATUS_TRY(expect_text(self, "decoder Replace", "pattern", pattern_of(component), SPACE_MARK));

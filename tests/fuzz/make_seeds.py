@@ -89,10 +89,11 @@ def small_tokenizer(path, texts):
     for merge in merges:
         left, right = merge if isinstance(merge, list) else merge.split(" ")
         kept |= {left, right, left + right}
-    bytes_needed = {c for text in texts for c in text} | {"\u0120", "\u010a"}
+    bytes_needed = {c for text in texts for c in text} | {"\u0120", "\u010a", "\u2581"}
     kept = {token for token in kept if len(token) > 1 or token in bytes_needed
             or any(token in (m if isinstance(m, list) else m.split(" ")) for m in merges)}
-    kept |= {whole["model"].get("unk_token")} & vocabulary.keys()
+    kept |= {whole["model"].get("unk_token"), "<s>", "</s>", "<bos>", "<eos>"} & vocabulary.keys()
+    kept |= {f"<0x{byte:02X}>" for byte in "\0 🙂§".encode()} & vocabulary.keys()
     whole["model"]["vocab"] = {token: i for token, i in vocabulary.items() if token in kept}
     whole["model"]["merges"] = merges
     whole["added_tokens"] = whole["added_tokens"][:4]
@@ -101,9 +102,11 @@ def small_tokenizer(path, texts):
 
 def tokenizer():
     texts = ["Hello, wörld! 123 ", "<|im_start|>user\n\u0041\u030a<|im_end|>", "  two\r\n\n lines\u3000"]
-    for i, name in enumerate(["gpt2", "llama3", "qwen", "smollm2", "edge_prefix", "edge_unknown"]):
+    texts += ["  Hello,  🙂§\0 \u2581 world<s>\n"]
+    for i, name in enumerate(["gpt2", "llama3", "qwen", "smollm2", "edge_prefix", "edge_unknown",
+                              "gemma", "llama2", "metaspace", "edge_spaces", "edge_fused"]):
         folder = TESTS / "fixtures" / "tokenizer" / name
-        text = texts[i % len(texts)]
+        text = texts[i % 3] if i < 6 else texts[3]
         yield name, CUT.join([small_tokenizer(folder / "tokenizer.json", texts),
                               (folder / "tokenizer_config.json").read_bytes(), text.encode()])
 

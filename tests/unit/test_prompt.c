@@ -28,9 +28,9 @@ static void instructions_get_the_prompt(void **state) {
     static const char source[] =
         "Below is an instruction that describes a task. Write a response that appropriately "
         "completes the request.\n\n### Instruction:\nHow many?\n\n### Response:";
-    static const char *const names[] = {"smollm2", "llama3", "qwen"};
-    static const char *const ends[] = {"<|im_end|>", "<|eot_id|>", "<|im_end|>"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"smollm2", "llama3", "qwen", "gemma", "llama2"};
+    static const char *const ends[] = {"<|im_end|>", "<|eot_id|>", "<|im_end|>", "<eos>", "</s>"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tokenizer *coder = fixture_tokenizer(self, names[i]);
         prompt_sequence found;
         prompt_sequence_init(&found, &self->memory);
@@ -54,6 +54,37 @@ static void a_completion_without_source_supervises_all_but_the_opening(void **st
     assert_int_equal(found.ids.ids[0], tokenizer_bos(coder));
     prompt_sequence_free(&found);
     tokenizer_free(coder);
+}
+
+/*
+ * Where whole texts are one word, a merge may cross the border: as in the reference, as many ids as the source
+ * has alone are not supervised, so that the token that crosses is not.
+ */
+static void a_merge_across_the_border_is_not_supervised(void **state) {
+    scratch *self = *state;
+    static const struct {
+        const char *family, *source, *target, *whole;
+        size_t source_ids, ids;
+    } cases[] = {
+        {"gemma", "a,", " \n", "a, \n<eos>", 3, 5},             /* bos a , | bos a ,_ \n eos */
+        {"gemma", "a ", "the", "a the<eos>", 3, 4},             /* bos a _ | bos a _the eos */
+        {"gemma", "a   ", "     \n", "a        \n<eos>", 3, 5}, /* bos a ___ | bos a ________ \n eos */
+        {"llama2", "a ", "the", "a the</s>", 3, 4},             /* bos _a _ | bos _a _the eos */
+        {"llama2", "", "the", "the</s>", 1, 3},                 /* bos | bos _the eos */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tokenizer *coder = fixture_tokenizer(self, cases[i].family);
+        prompt_sequence found;
+        prompt_sequence_init(&found, &self->memory);
+        expect_ok(prompt_encode_completion(&found, coder, cases[i].source, cases[i].target));
+        assert_int_equal(count_ids(self, coder, cases[i].source), cases[i].source_ids);
+        assert_int_equal(found.ids.count, cases[i].ids);
+        expect_sequence(self, coder, &found, cases[i].whole, true, cases[i].source_ids);
+        assert_int_equal(found.ids.ids[0], tokenizer_bos(coder));
+        assert_int_equal(found.labels.ids[found.labels.count - 1], tokenizer_eos(coder));
+        prompt_sequence_free(&found);
+        tokenizer_free(coder);
+    }
 }
 
 /* The end of text may be an ordinary token that only generation_config.json names. */
@@ -170,6 +201,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(instructions_get_the_prompt),
         SCRATCH_TEST(a_completion_without_source_supervises_all_but_the_opening),
+        SCRATCH_TEST(a_merge_across_the_border_is_not_supervised),
         SCRATCH_TEST(an_end_without_text_is_appended),
         SCRATCH_TEST(conversations_follow_the_vocabulary),
         SCRATCH_TEST(wrong_conversations_are_named),

@@ -3,9 +3,12 @@
 
 #include "tokenizer_fixtures.h"
 
-static const char *const families[] = {"gpt2", "smollm2", "llama3", "qwen", "edge_prefix", "edge_unknown"};
+static const char *const families[] = {"gpt2",        "smollm2",      "llama3",    "qwen",
+                                       "edge_prefix", "edge_unknown", "gemma",     "llama2",
+                                       "metaspace",   "edge_spaces",  "edge_fused"};
 
-#define FAMILY_COUNT (sizeof families / sizeof families[0])
+#define FAMILY_COUNT     (sizeof families / sizeof families[0])
+#define BYTE_LEVEL_COUNT 6 /* the first; the others have byte fallback, and texts of their own */
 
 static void expect_same_ids(const tokenizer *self, allocator *memory, const char *family, const json_t *text,
                             const json_t *expected, bool add_special_tokens) {
@@ -24,9 +27,9 @@ static void expect_same_ids(const tokenizer *self, allocator *memory, const char
 
 static void ids_are_those_of_tokenizers(void **state) {
     scratch *self = *state;
-    json_t *texts = fixture_json("texts.json");
-    assert_true(json_array_size(texts) > 150);
     for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        json_t *texts = fixture_json(f < BYTE_LEVEL_COUNT ? "texts.json" : "texts_spaces.json");
+        assert_true(json_array_size(texts) > (f < BYTE_LEVEL_COUNT ? 150 : 80));
         char name[64];
         snprintf(name, sizeof name, "%s/expected.json", families[f]);
         json_t *expected = fixture_json(name);
@@ -41,8 +44,8 @@ static void ids_are_those_of_tokenizers(void **state) {
         }
         tokenizer_free(coder);
         json_decref(expected);
+        json_decref(texts);
     }
-    json_decref(texts);
 }
 
 static void texts_come_back(void **state) {
@@ -95,6 +98,31 @@ static void decoding_knows_special_tokens_and_strangers(void **state) {
                    BALORA_ERROR_ARGUMENT, "ids[1] is -1");
     assert_null(text);
     tokenizer_free(coder);
+}
+
+/* Byte tokens are bytes wherever they stand, and marks in added tokens are spaces, as in `tokenizers`. */
+static void bytes_and_marks_are_decoded(void **state) {
+    scratch *self = *state;
+    tokenizer *gemma = fixture_tokenizer(self, "gemma"), *llama2 = fixture_tokenizer(self, "llama2");
+    char *text;
+    size_t bytes;
+    const int32_t ids[] = {tokenizer_token_id(gemma, "\xE2\x96\x81\xE2\x96\x81"),
+                           tokenizer_token_id(gemma, "<0xE2>"), tokenizer_token_id(gemma, "<0x00>"),
+                           tokenizer_eos(gemma)};
+    expect_ok(tokenizer_decode(gemma, ids, 4, false, &text, &bytes, &self->memory));
+    assert_int_equal(bytes, 9);
+    assert_memory_equal(text, "  \xE2\0<eos>", 10);
+    memory_free(&self->memory, text);
+    const int32_t mark = tokenizer_token_id(llama2, "\xE2\x96\x81");
+    const int32_t marks[] = {mark, mark};
+    expect_ok(tokenizer_decode(llama2, marks, 2, false, &text, &bytes, &self->memory));
+    assert_string_equal(text, " "); /* the first goes */
+    memory_free(&self->memory, text);
+    expect_ok(tokenizer_decode(llama2, NULL, 0, false, &text, &bytes, &self->memory));
+    assert_string_equal(text, "");
+    memory_free(&self->memory, text);
+    tokenizer_free(gemma);
+    tokenizer_free(llama2);
 }
 
 static void encoding_appends(void **state) {
@@ -223,6 +251,13 @@ static void facts_are_found(void **state) {
     assert_true(tokenizer_token_id(gpt2, "\xC4\xA0the") >= 0); /* " the" in the byte alphabet */
     assert_int_equal(tokenizer_token_id(gpt2, " the"), -1);
     assert_int_equal(tokenizer_token_id(gpt2, "no such token"), -1);
+    tokenizer *gemma = fixture_tokenizer(self, "gemma");
+    assert_int_equal(tokenizer_bos(gemma), tokenizer_token_id(gemma, "<bos>"));
+    assert_int_equal(tokenizer_eos(gemma), tokenizer_token_id(gemma, "<eos>"));
+    assert_int_equal(tokenizer_chat_format(gemma), TOKENIZER_CHAT_NONE);
+    assert_true(tokenizer_token_id(gemma, "\xE2\x96\x81the") >= 0); /* " the" as plain text */
+    assert_int_equal(tokenizer_token_id(gemma, "\xC4\xA0the"), -1);
+    tokenizer_free(gemma);
     tokenizer_free(smollm2);
     tokenizer_free(llama3);
     tokenizer_free(gpt2);
@@ -235,6 +270,7 @@ int main(void) {
         SCRATCH_TEST(ids_are_those_of_tokenizers),
         SCRATCH_TEST(texts_come_back),
         SCRATCH_TEST(decoding_knows_special_tokens_and_strangers),
+        SCRATCH_TEST(bytes_and_marks_are_decoded),
         SCRATCH_TEST(encoding_appends),
         SCRATCH_TEST(broken_utf8_is_refused_where_it_breaks),
         SCRATCH_TEST(long_words_take_linear_time),
