@@ -1,6 +1,6 @@
 /*
- * A model's tokenizer: byte-level BPE as tokenizer.json describes it, with the ids of the Hugging Face
- * package `tokenizers`. It never changes: any number of threads may use one at a time.
+ * A model's tokenizer: BPE as tokenizer.json describes it, byte-level or with byte fallback, with the ids of
+ * the Hugging Face package `tokenizers`. It never changes: any number of threads may use one at a time.
  */
 #ifndef BALORA_TOKENIZER_H
 #define BALORA_TOKENIZER_H
@@ -14,8 +14,8 @@ typedef struct balora_tokenizer balora_tokenizer;
 /*
  * Open the tokenizer of a Hugging Face folder: tokenizer.json of at most 64 MB, with the tokens that begin
  * and end a text from tokenizer_config.json, special_tokens_map.json, generation_config.json or config.json,
- * the first that names them. Understood are the byte-level vocabularies of GPT-2, SmolLM2, LLaMA-3 and Qwen;
- * sections "truncation" and "padding" are left alone.
+ * the first that names them. Understood are the byte-level vocabularies of GPT-2, SmolLM2, LLaMA-3 and Qwen,
+ * and those with byte fallback of Gemma, LLaMA 2 and Mistral; sections "truncation" and "padding" are left alone.
  *
  * out      receives the tokenizer, NULL on failure
  * context  kept alive by the tokenizer

@@ -59,12 +59,28 @@ static balora_status encode_pair(prompt_sequence *out, const tokenizer *self, si
     return label(out, begin, unsupervised);
 }
 
+/*
+ * The text of the token that ends a text, if it is found there, else NULL. A `normalized` one is looked for in
+ * its normal form, which may begin with a mark that no text has before it (LLaMA 1).
+ */
+static balora_status find_end_text(prompt_sequence *scratch, const tokenizer *self, int32_t end,
+                                   const char **end_text) {
+    *end_text = tokenizer_added_text(self, end);
+    if (*end_text == NULL)
+        return BALORA_OK;
+    STATUS_TRY(append_text(scratch, "a"));
+    STATUS_TRY(append_text(scratch, *end_text));
+    STATUS_TRY(tokenizer_encode(self, scratch->text.bytes, scratch->text.count, false, &scratch->ids));
+    size_t count = scratch->ids.count;
+    if (count == 0 || scratch->ids.ids[count - 1] != end)
+        *end_text = NULL;
+    scratch->ids.count = scratch->text.count = 0;
+    return BALORA_OK;
+}
+
 static balora_status encode_completion(prompt_sequence *out, const tokenizer *self,
                                        const char *const source[3], const char *target) {
     out->ids.count = out->labels.count = out->text.count = 0;
-    for (int part = 0; part < 3; part++)
-        STATUS_TRY(append_text(out, source[part]));
-    size_t source_bytes = out->text.count;
     int32_t end = tokenizer_eos(self);
     if (end < 0)
         return status_fail(
@@ -72,7 +88,11 @@ static balora_status encode_completion(prompt_sequence *out, const tokenizer *se
             "%s: no token ends a text: set eos_token in tokenizer_config.json beside it, or eos_token_id in "
             "generation_config.json",
             tokenizer_path(self));
-    const char *end_text = tokenizer_added_text(self, end);
+    const char *end_text;
+    STATUS_TRY(find_end_text(out, self, end, &end_text));
+    for (int part = 0; part < 3; part++)
+        STATUS_TRY(append_text(out, source[part]));
+    size_t source_bytes = out->text.count;
     STATUS_TRY(append_text(out, target));
     STATUS_TRY(append_text(out, end_text != NULL ? end_text : ""));
     STATUS_TRY(encode_pair(out, self, source_bytes, true));

@@ -110,6 +110,35 @@ static void an_end_without_text_is_appended(void **state) {
     tokenizer_free(coder);
 }
 
+/* LLaMA 1's </s> is looked for behind a mark, which no answer puts there. */
+static void an_end_that_is_not_found_is_appended(void **state) {
+    scratch *self = *state;
+    static const char file[] =
+        "{\"added_tokens\":[{\"id\":3,\"content\":\"</s>\",\"special\":true,\"normalized\":%s}],"
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\u2581\"}"
+        ","
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" "
+        "\"},\"content\":\"\u2581\"}]},\"model\":{\"type\":\"BPE\","
+        "\"byte_fallback\":true,\"vocab\":{\"\u2581\":0,\"a\":1,\"b\":2,\"</s>\":3},\"merges\":[]}}";
+    scratch_text(self, "generation_config.json", "{\"eos_token_id\": 3}");
+    static const char *const normalized[] = {"true", "false"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, file, normalized[i]);
+        scratch_text(self, "tokenizer.json", text);
+        tokenizer *coder;
+        prompt_sequence found;
+        prompt_sequence_init(&found, &self->memory);
+        expect_ok(tokenizer_open(&coder, &self->memory, self->folder));
+        expect_ok(prompt_encode_completion(&found, coder, "a", "b"));
+        const int32_t ids[] = {0, 1, 2, 3}, labels[] = {LABEL_NONE, LABEL_NONE, 2, 3};
+        expect_ids(&found.ids, ids, 4);
+        expect_ids(&found.labels, labels, 4);
+        prompt_sequence_free(&found);
+        tokenizer_free(coder);
+    }
+}
+
 static balora_status encode_messages(prompt_sequence *out, const tokenizer *coder, const char *text) {
     json_t *messages = json_loads(text, JSON_DECODE_ANY, NULL);
     assert_non_null(messages);
@@ -203,6 +232,7 @@ int main(void) {
         SCRATCH_TEST(a_completion_without_source_supervises_all_but_the_opening),
         SCRATCH_TEST(a_merge_across_the_border_is_not_supervised),
         SCRATCH_TEST(an_end_without_text_is_appended),
+        SCRATCH_TEST(an_end_that_is_not_found_is_appended),
         SCRATCH_TEST(conversations_follow_the_vocabulary),
         SCRATCH_TEST(wrong_conversations_are_named),
     };
