@@ -123,7 +123,8 @@ balora_status gguf_write(gguf_writer *writer, const void *data, uint64_t bytes) 
                            "%s: %" PRIu64 " bytes are more than the tensor that is due takes",
                            writer->file.path, bytes);
     writer->remaining[place] -= bytes;
-    STATUS_TRY(file_write(&writer->file, data, bytes));
+    if (bytes > 0) /* of an empty tensor `data` may be NULL */
+        STATUS_TRY(file_write(&writer->file, data, bytes));
     if (writer->remaining[place] > 0)
         return BALORA_OK;
     writer->place++;
