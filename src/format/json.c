@@ -198,8 +198,11 @@ void json_free_text(char *text) {
  */
 static char *dump_value(const json_t *value, size_t flags) {
     char *text = json_dumps(value, flags | JSON_REAL_PRECISION(15));
-    json_t *again = text != NULL ? json_loads(text, 0, NULL) : NULL;
-    bool exact = again != NULL && json_equal(again, value), refused = again == NULL;
+    json_error_t error = {0};
+    json_t *again = text != NULL ? json_loads(text, 0, &error) : NULL;
+    bool exact = again != NULL && json_equal(again, value);
+    /* Rounded to 15 digits the largest numbers are too large to be read. */
+    bool refused = again == NULL && json_error_code(&error) != json_error_numeric_overflow;
     json_decref(again);
     if (exact)
         return text;
