@@ -81,7 +81,13 @@ static balora_status read_metaspace(tokenizer *self, const json_t *component) {
 
 /* Gemma's Split at spaces: there are none any more, so that it never cuts. */
 static balora_status check_split(const tokenizer *self, const json_t *component) {
+    bool invert = false;
+    STATUS_TRY(json_member_boolean(component, "invert", self->path, &invert));
     STATUS_TRY(expect_text(self, "pre_tokenizer Split", "pattern", pattern_of(component), " "));
+    STATUS_TRY(expect_text(self, "pre_tokenizer Split", "behavior", text_of(component, "behavior"),
+                           "MergedWithPrevious"));
+    if (invert)
+        return tokenizer_unsupported(self, "pre_tokenizer Split has invert on");
     return self->mark_spaces ? BALORA_OK
                              : tokenizer_unsupported(
                                    self, "pre_tokenizer Split cuts at spaces that no normalizer replaces");

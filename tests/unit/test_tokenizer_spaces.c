@@ -1,15 +1,16 @@
 /* Tokenizer files with byte fallback that are unsupported, broken or poor. */
 #include "tokenizer_sections.h"
 
-#define MARK               "\xE2\x96\x81"
-#define STRING(text)       "\"pattern\":{\"String\":\"" text "\"}"
-#define REPLACE(from, to)  "{\"type\":\"Replace\"," STRING(from) ",\"content\":\"" to "\"}"
-#define PREPEND            "{\"type\":\"Prepend\",\"prepend\":\"" MARK "\"}"
-#define NORMALIZERS(list)  "{\"type\":\"Sequence\",\"normalizers\":[" list "]}"
-#define DECODERS(list)     "{\"type\":\"Sequence\",\"decoders\":[" list "]}"
-#define METASPACE(options) "{\"type\":\"Metaspace\",\"replacement\":\"" MARK "\"" options "}"
-#define STRIP(options)     "{\"type\":\"Strip\",\"content\":\" \"," options "}"
-#define TO_SPACES          REPLACE(MARK, " ") ",{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}"
+#define MARK                "\xE2\x96\x81"
+#define STRING(text)        "\"pattern\":{\"String\":\"" text "\"}"
+#define REPLACE(from, to)   "{\"type\":\"Replace\"," STRING(from) ",\"content\":\"" to "\"}"
+#define PREPEND             "{\"type\":\"Prepend\",\"prepend\":\"" MARK "\"}"
+#define SPLIT(at, behavior) "{\"type\":\"Split\"," STRING(at) ",\"behavior\":\"" behavior "\"}"
+#define NORMALIZERS(list)   "{\"type\":\"Sequence\",\"normalizers\":[" list "]}"
+#define DECODERS(list)      "{\"type\":\"Sequence\",\"decoders\":[" list "]}"
+#define METASPACE(options)  "{\"type\":\"Metaspace\",\"replacement\":\"" MARK "\"" options "}"
+#define STRIP(options)      "{\"type\":\"Strip\",\"content\":\" \"," options "}"
+#define TO_SPACES           REPLACE(MARK, " ") ",{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}"
 
 /* The sections given, in a file with byte fallback. */
 static sections with_fallback(sections s) {
@@ -68,10 +69,16 @@ static void other_forms_with_byte_fallback_are_named(void **state) {
         {{.normalizer = NORMALIZERS(PREPEND "," REPLACE(" ", MARK)), .pre_tokenizer = METASPACE("")},
          BALORA_ERROR_UNSUPPORTED,
          "Metaspace behind a normalizer with Prepend"},
-        {{.pre_tokenizer = "{\"type\":\"Split\"," STRING("x") "}"},
+        {{.pre_tokenizer = SPLIT(" ", "Removed")},
+         BALORA_ERROR_UNSUPPORTED,
+         "Split has the behavior \"Removed\""},
+        {{.pre_tokenizer = SPLIT(" ", "MergedWithPrevious\",\"invert\":true,\"x\":\"")},
+         BALORA_ERROR_UNSUPPORTED,
+         "Split has invert on"},
+        {{.pre_tokenizer = SPLIT("x", "MergedWithPrevious")},
          BALORA_ERROR_UNSUPPORTED,
          "Split has the pattern \"x\""},
-        {{.normalizer = "null", .pre_tokenizer = "{\"type\":\"Split\"," STRING(" ") "}"},
+        {{.normalizer = "null", .pre_tokenizer = SPLIT(" ", "MergedWithPrevious")},
          BALORA_ERROR_UNSUPPORTED,
          "Split cuts at spaces that no normalizer replaces"},
         {{.decoder = "{\"type\":\"WordPiece\"}"},
