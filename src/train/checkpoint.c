@@ -93,7 +93,7 @@ fail:
 }
 
 /* A checkpoint too many is no reason to stop a run: it is told. */
-static balora_status prune(balora_trainer *trainer, const checkpoint_request *request) {
+balora_status checkpoint_prune(balora_trainer *trainer, const checkpoint_request *request) {
     balora_context *context = trainer->adapter->model->context;
     checkpoint_list list;
     status_detail before;
@@ -141,7 +141,7 @@ balora_status checkpoint_save(balora_trainer *trainer, const checkpoint_request 
     STATUS_GOTO(write_files(trainer, request, temporary));
     STATUS_GOTO(publish(trainer, temporary, path));
     trainer->saved_step = trainer->step;
-    status = prune(trainer, request);
+    status = checkpoint_prune(trainer, request);
 fail:
     if (status != BALORA_OK && temporary != NULL)
         folder_discard(temporary);

@@ -28,6 +28,9 @@ typedef struct checkpoint_request {
 
 balora_status checkpoint_save(balora_trainer *trainer, const checkpoint_request *request);
 
+/* Remove all but the newest, the best and that of the trainer's step, as every save does at its end. */
+balora_status checkpoint_prune(balora_trainer *trainer, const checkpoint_request *request);
+
 /* Fill trainer->resumed as well, which out's texts are borrowed from. */
 balora_status checkpoint_resume(balora_trainer *trainer, const checkpoint_request *request,
                                 balora_resume_information *out);

@@ -51,6 +51,10 @@ static balora_status start(run *self) {
                                  "%s: no checkpoint to resume from; the run starts from the beginning",
                                  self->request.folder);
         STATUS_TRY(status);
+        /* A process may have died between a checkpoint and the removal of older ones. With a damaged one among the newest
+         * the older ones stay, until the next is written. */
+        if (found.step > 0 && found.skipped_checkpoints == 0)
+            STATUS_TRY(checkpoint_prune(trainer, &self->request));
         self->resumed_step = found.step;
     }
     STATUS_TRY(trainer_check_state(trainer));

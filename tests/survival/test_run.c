@@ -4,6 +4,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* What the run's callback saw, and when it stops. */
@@ -392,6 +393,24 @@ static void runaway_steps_are_counted_named_and_survived(void **state) {
     assert_int_equal(result.skipped_steps, 3);
 }
 
+/* As a process leaves it that dies between a checkpoint and the removal of older ones. */
+static void what_was_to_be_removed_is_removed_by_a_resume(void **state) {
+    rig *self = *state;
+    run_setting setting = default_setting(BALORA_METHOD_LORA);
+    run_witness witness = {0};
+    rig_open(self, &setting);
+    balora_run_options options = options_of(self, &witness);
+    expect_done(balora_trainer_run(self->trainer, &options, NULL));
+    rig_close(self);
+    char old[256];
+    snprintf(old, sizeof old, "%s/step-00000001", self->checkpoints);
+    assert_int_equal(mkdir(old, 0777), 0);
+    rig_open(self, &setting);
+    options.resume = 1;
+    expect_done(balora_trainer_run(self->trainer, &options, NULL));
+    assert_int_not_equal(access(old, F_OK), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIG_TEST(a_run_tells_what_happens),
@@ -402,6 +421,7 @@ int main(void) {
         RIG_TEST(wrong_options_are_named),
         RIG_TEST(patience_ends_it_and_the_best_is_loaded),
         RIG_TEST(the_best_checkpoint_is_never_pruned),
+        RIG_TEST(what_was_to_be_removed_is_removed_by_a_resume),
         RIG_TEST(another_thread_may_cancel_it),
         RIG_TEST(a_forked_child_gets_an_error),
         RIG_TEST(runaway_steps_are_counted_named_and_survived),
