@@ -6,8 +6,11 @@
 #define ROW_SHARE                                                                                            \
     ((int64_t)64 << 10) /* of the budget at least: more rows of a small vocabulary gain nothing */
 
+/* Whatever they take: a head of 16-bit weights is widened once a chunk, which fewer rows do not pay for. */
+#define ROWS_LEAST ((int64_t)64)
+
 int64_t head_chunk_rows(int64_t budget, int64_t vocabulary, int64_t wish, int64_t rows, int64_t planes) {
-    int64_t fitting = arith_max(16, budget / (planes * vocabulary * (int64_t)sizeof(float)));
+    int64_t fitting = arith_max(ROWS_LEAST, budget / (planes * vocabulary * (int64_t)sizeof(float)));
     int64_t chunk = wish > 0 ? wish : arith_min(fitting, budget / ROW_SHARE);
     return arith_max(1, arith_min(chunk, rows));
 }
