@@ -54,6 +54,12 @@ static void mutate(const uint8_t *bytes, size_t count, uint64_t seed) {
     run(changed, count);
 }
 
+/* What does not end the process was survived: a case of its own in the count of tests. */
+static void report_file(const char *path) {
+    const char *name = strrchr(path, '/');
+    printf("[       OK ] %s\n", name != NULL ? name + 1 : path);
+}
+
 static void run_file(const char *path, long mutations) {
     static uint8_t bytes[FILE_BYTES];
     FILE *file = fopen(path, "rb");
@@ -70,6 +76,7 @@ static void run_file(const char *path, long mutations) {
         seed = mix(seed ^ (uint8_t)c[-1]);
     for (long i = 0; i < mutations && count > 0; i++)
         mutate(bytes, count, seed + 1000 * (uint64_t)i);
+    report_file(path);
 }
 
 static int by_name(const struct dirent **left, const struct dirent **right) {
@@ -108,5 +115,7 @@ int main(int argc, char **argv) {
         files += found < 0 ? 1 : found;
     }
     printf("%d files (%ld accepted), %ld inputs\n", files, accepted_files, executions);
+    if (accepted_files == 0)
+        printf("[  FAILED  ] every file was refused: a target that accepts nothing tests nothing\n");
     return accepted_files > 0 ? 0 : 1;
 }
