@@ -139,35 +139,23 @@ static group_factors factors_of(const optimizer_update *args, const optimizer_gr
     return factors;
 }
 
-static balora_status check_operands(const optimizer_update *args, int64_t blocks) {
-    const char *slot = "optimizer_step";
-    int64_t count = args->parameter.cols;
-    int moments = args->kind == OPTIMIZER_ADAMW_8BIT ? IN_U8 : IN_F32;
-    CUDA_TRY(operand_check(slot, "parameter", args->parameter, 1, ANY_SIZE, IN_F32));
-    CUDA_TRY(operand_check(slot, "gradient", args->gradient, 1, count, IN_F32));
-    CUDA_TRY(operand_check(slot, "first_moment", args->first_moment, 1, count, moments));
-    if (args->kind != OPTIMIZER_LION)
-        CUDA_TRY(operand_check(slot, "second_moment", args->second_moment, 1, count, moments));
-    CUDA_TRY(operand_check(slot, "scale", args->scale, 1, 1, IN_F32));
-    if (!is_none(args->block_starts))
-        CUDA_TRY(operand_check(slot, "block_starts", args->block_starts, 1, blocks + 1, IN_I64));
-    if (!is_none(args->block_groups))
-        CUDA_TRY(operand_check(slot, "block_groups", args->block_groups, 1, blocks, IN_U8));
-    if (args->kind != OPTIMIZER_ADAMW_8BIT)
-        return BALORA_OK;
-    CUDA_TRY(operand_check(slot, "first_scales", args->first_scales, 1, blocks, IN_F32));
-    CUDA_TRY(operand_check(slot, "second_scales", args->second_scales, 1, blocks, IN_F32));
-    CUDA_TRY(operand_check(slot, "first_map", args->first_map, 1, CODES, IN_F32));
-    return operand_check(slot, "second_map", args->second_map, 1, CODES, IN_F32);
+static balora_status check_operands(const optimizer_update *args) {
+    optimizer_rules list;
+    optimizer_list_rules(&list, args);
+    for (int i = 0; i < list.count; i++) {
+        const operand_rule *rule = &list.rules[i];
+        CUDA_TRY(operand_check("optimizer_step", rule->name, rule->view, 1, rule->cols, rule->dtypes));
+    }
+    return BALORA_OK;
 }
 
-static balora_status check_step(const optimizer_update *args, int64_t blocks) {
+static balora_status check_step(const optimizer_update *args) {
     if (args->kind != OPTIMIZER_ADAMW && args->kind != OPTIMIZER_LION && args->kind != OPTIMIZER_ADAMW_8BIT)
         return CUDA_INTERNAL("cuda optimizer_step: unknown kind %d", (int)args->kind);
     if (args->step < 1 || args->group_count < 1 || args->group_count > OPTIMIZER_GROUPS)
         return CUDA_INTERNAL("cuda optimizer_step: step %lld, %d groups", (long long)args->step,
                              (int)args->group_count);
-    return check_operands(args, blocks);
+    return check_operands(args);
 }
 
 template <typename T> static T *data_or_null(matrix_view view) {
@@ -176,10 +164,9 @@ template <typename T> static T *data_or_null(matrix_view view) {
 
 balora_status cuda_optimizer_step(backend_queue *queue, const optimizer_update *args) {
     int64_t count = args->parameter.cols;
-    int64_t blocks =
-        is_none(args->block_starts) ? arith_divide_up(count, OPTIMIZER_BLOCK) : args->block_starts.cols - 1;
+    int64_t blocks = optimizer_block_count(args);
     CUDA_TRY(enter(queue));
-    CUDA_TRY(check_step(args, blocks));
+    CUDA_TRY(check_step(args));
     step_arguments a = {};
     a.count = count;
     a.blocks = blocks;

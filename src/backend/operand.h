@@ -99,4 +99,60 @@ static inline bool operand_is_wrong(char *text, size_t text_bytes, const char *n
     return true;
 }
 
+/* --- optimizer_step --- */
+
+/* Blocks of the flat array: those that the caller cut, or all of the same length. */
+static inline int64_t optimizer_block_count(const optimizer_update *args) {
+    return args->block_starts.buffer != NULL ? args->block_starts.cols - 1
+                                             : arith_divide_up(args->parameter.cols, OPTIMIZER_BLOCK);
+}
+
+/* What an operand must be: one row of so many numbers. */
+typedef struct operand_rule {
+    const char *name;
+    matrix_view view;
+    int64_t cols;
+    int dtypes;
+} operand_rule;
+
+enum { OPTIMIZER_OPERANDS = 11 };
+
+typedef struct optimizer_rules {
+    operand_rule rules[OPTIMIZER_OPERANDS];
+    int count;
+} optimizer_rules;
+
+static inline void optimizer_rule(optimizer_rules *self, const char *name, matrix_view view, int64_t cols,
+                                  int dtypes) {
+    operand_rule *rule = &self->rules[self->count++];
+    rule->name = name;
+    rule->view = view;
+    rule->cols = cols;
+    rule->dtypes = dtypes;
+}
+
+/* The operands that a step of args->kind has. */
+static inline void optimizer_list_rules(optimizer_rules *out, const optimizer_update *args) {
+    int64_t count = args->parameter.cols, blocks = optimizer_block_count(args);
+    bool is_8bit = args->kind == OPTIMIZER_ADAMW_8BIT;
+    int moments = is_8bit ? IN_U8 : IN_F32;
+    out->count = 0;
+    optimizer_rule(out, "parameter", args->parameter, ANY_SIZE, IN_F32);
+    optimizer_rule(out, "gradient", args->gradient, count, IN_F32);
+    optimizer_rule(out, "first_moment", args->first_moment, count, moments);
+    if (args->kind != OPTIMIZER_LION)
+        optimizer_rule(out, "second_moment", args->second_moment, count, moments);
+    optimizer_rule(out, "scale", args->scale, 1, IN_F32);
+    if (args->block_starts.buffer != NULL)
+        optimizer_rule(out, "block_starts", args->block_starts, blocks + 1, IN_I64);
+    if (args->block_groups.buffer != NULL)
+        optimizer_rule(out, "block_groups", args->block_groups, blocks, IN_U8);
+    if (!is_8bit)
+        return;
+    optimizer_rule(out, "first_scales", args->first_scales, blocks, IN_F32);
+    optimizer_rule(out, "second_scales", args->second_scales, blocks, IN_F32);
+    optimizer_rule(out, "first_map", args->first_map, OPTIMIZER_BLOCK, IN_F32);
+    optimizer_rule(out, "second_map", args->second_map, OPTIMIZER_BLOCK, IN_F32);
+}
+
 #endif

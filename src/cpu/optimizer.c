@@ -118,35 +118,23 @@ static balora_status check_blocks(const step_call *call) {
     return BALORA_OK;
 }
 
-static balora_status check_step_operands(const optimizer_update *args, int64_t blocks) {
-    const char *slot = "optimizer_step";
-    int64_t count = args->parameter.cols;
-    int moments = args->kind == OPTIMIZER_ADAMW_8BIT ? IN_U8 : IN_F32;
-    STATUS_TRY(operand_check(slot, "parameter", args->parameter, 1, ANY_SIZE, IN_F32));
-    STATUS_TRY(operand_check(slot, "gradient", args->gradient, 1, count, IN_F32));
-    STATUS_TRY(operand_check(slot, "first_moment", args->first_moment, 1, count, moments));
-    if (args->kind != OPTIMIZER_LION)
-        STATUS_TRY(operand_check(slot, "second_moment", args->second_moment, 1, count, moments));
-    STATUS_TRY(operand_check(slot, "scale", args->scale, 1, 1, IN_F32));
-    if (!is_none(args->block_starts))
-        STATUS_TRY(operand_check(slot, "block_starts", args->block_starts, 1, blocks + 1, IN_I64));
-    if (!is_none(args->block_groups))
-        STATUS_TRY(operand_check(slot, "block_groups", args->block_groups, 1, blocks, IN_U8));
-    if (args->kind != OPTIMIZER_ADAMW_8BIT)
-        return BALORA_OK;
-    STATUS_TRY(operand_check(slot, "first_scales", args->first_scales, 1, blocks, IN_F32));
-    STATUS_TRY(operand_check(slot, "second_scales", args->second_scales, 1, blocks, IN_F32));
-    STATUS_TRY(operand_check(slot, "first_map", args->first_map, 1, MOMENT_CODES, IN_F32));
-    return operand_check(slot, "second_map", args->second_map, 1, MOMENT_CODES, IN_F32);
+static balora_status check_step_operands(const optimizer_update *args) {
+    optimizer_rules list;
+    optimizer_list_rules(&list, args);
+    for (int i = 0; i < list.count; i++) {
+        const operand_rule *rule = &list.rules[i];
+        STATUS_TRY(operand_check("optimizer_step", rule->name, rule->view, 1, rule->cols, rule->dtypes));
+    }
+    return BALORA_OK;
 }
 
-static balora_status check_step(const optimizer_update *args, int64_t blocks) {
+static balora_status check_step(const optimizer_update *args) {
     if (args->kind != OPTIMIZER_ADAMW && args->kind != OPTIMIZER_LION && args->kind != OPTIMIZER_ADAMW_8BIT)
         return status_fail(BALORA_ERROR_INTERNAL, "cpu optimizer_step: unknown kind %d", (int)args->kind);
     if (args->step < 1 || args->group_count < 1 || args->group_count > OPTIMIZER_GROUPS)
         return status_fail(BALORA_ERROR_INTERNAL, "cpu optimizer_step: step %lld, %d groups",
                            (long long)args->step, (int)args->group_count);
-    return check_step_operands(args, blocks);
+    return check_step_operands(args);
 }
 
 static void read_map(moment_map *out, matrix_view map) {
@@ -219,10 +207,9 @@ static void step_blocks(int64_t begin, int64_t end, int thread, void *user) {
 }
 
 balora_status cpu_optimizer_step(backend_queue *queue, const optimizer_update *args) {
-    int64_t blocks = is_none(args->block_starts) ? arith_divide_up(args->parameter.cols, OPTIMIZER_BLOCK)
-                                                 : args->block_starts.cols - 1;
+    int64_t blocks = optimizer_block_count(args);
     step_call call = {.kernels = queue->kernels, .args = args, .blocks = blocks};
-    STATUS_TRY(check_step(args, blocks));
+    STATUS_TRY(check_step(args));
     call.starts = is_none(args->block_starts) ? NULL : view_data(args->block_starts);
     call.groups = is_none(args->block_groups) ? NULL : view_data(args->block_groups);
     STATUS_TRY(check_blocks(&call));
