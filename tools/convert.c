@@ -36,20 +36,8 @@ static int find_base(char **out, const char *adapter) {
     return code;
 }
 
-static int convert(const command_settings *settings) {
-    command_session session;
-    int code = session_start(&session, settings);
-    if (code == EXIT_DONE)
-        code = session_open(&session, settings);
-    if (code == EXIT_DONE) {
-        balora_status status = balora_adapter_export(session.adapter, settings->out_path, &settings->export);
-        if (status != BALORA_OK)
-            code = tool_fail_library(status);
-        else
-            printf("written  %s\n", settings->out_path);
-    }
-    session_end(&session);
-    return code;
+static balora_status export_adapter(balora_adapter *adapter, const command_settings *settings) {
+    return balora_adapter_export(adapter, settings->out_path, &settings->export);
 }
 
 int command_convert(option_list *list, command_settings *settings) {
@@ -60,7 +48,7 @@ int command_convert(option_list *list, command_settings *settings) {
     if (base != NULL)
         settings->model_path = base;
     if (code == EXIT_DONE)
-        code = convert(settings);
+        code = session_write(settings, export_adapter);
     free(base);
     return code;
 }

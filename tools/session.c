@@ -92,6 +92,23 @@ void session_end(command_session *self) {
     balora_context_free(self->context);
 }
 
+int session_write(const command_settings *settings,
+                  balora_status (*write)(balora_adapter *adapter, const command_settings *settings)) {
+    command_session session;
+    int code = session_start(&session, settings);
+    if (code == EXIT_DONE)
+        code = session_open(&session, settings);
+    if (code == EXIT_DONE) {
+        balora_status status = write(session.adapter, settings);
+        if (status != BALORA_OK)
+            code = tool_fail_library(status);
+        else
+            printf("written  %s\n", settings->out_path);
+    }
+    session_end(&session);
+    return code;
+}
+
 char *tool_join(const char *folder, const char *name) {
     size_t bytes = strlen(folder) + strlen(name) + 2;
     char *path = malloc(bytes);

@@ -33,6 +33,10 @@ int session_open(command_session *self, const struct command_settings *settings)
 
 void session_end(command_session *self);
 
+/* A whole command: open everything, let `write` make settings->out_path of the adapter, say so. Returns an exit code. */
+int session_write(const struct command_settings *settings,
+                  balora_status (*write)(balora_adapter *adapter, const struct command_settings *settings));
+
 /* Make the folder and its missing parents. */
 int tool_make_folder(const char *path);
 
